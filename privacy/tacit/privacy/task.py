@@ -1,0 +1,255 @@
+"""Tasks: what devices are asked, declared in full before the first round.
+
+A device runs declarative tasks whose statistics are compiled into the installed client; no code
+is ever shipped to it. Everything that decides what a contribution reveals stands in the manifest,
+which is signed by the coordinator and included in the governance log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+from tacit.privacy.canonical import Fields, Json, canonical_json, encode_real
+from tacit.privacy.errors import BadDocument
+
+TRUST_LEVELS = ("central",)
+"""Levels this version can run; the ladder itself is in SECURITY.md."""
+
+MAX_INTEGER_NORM = 32_767
+"""Contributions travel as 16-bit integers, so no coordinate may exceed this."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundPlan:
+    """One round of a task.
+
+    Attributes:
+        round_id: 0, 1, 2, … in order.
+        statistic: name and version of a statistic in `tacit.client.statistics`.
+        length: length d of the contribution.
+        clipping_norm: ℓ2 bound C on the statistic, in its own units, > 0.
+        integer_norm: ℓ2 bound L on the integers that are sent, in [1, 32767].
+        noise_multiplier: z; the server adds discrete Gaussian noise of scale z·L per coordinate.
+        parameters: public scalars of the statistic.
+    """
+
+    round_id: int
+    statistic: str
+    length: int
+    clipping_norm: float
+    integer_norm: int
+    noise_multiplier: float
+    parameters: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the plan as it stands in the manifest."""
+        return {
+            "round_id": self.round_id,
+            "statistic": self.statistic,
+            "length": self.length,
+            "clipping_norm": encode_real(self.clipping_norm),
+            "integer_norm": self.integer_norm,
+            "noise_multiplier": encode_real(self.noise_multiplier),
+            "parameters": {k: encode_real(v) for k, v in self.parameters.items()},
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Json]) -> RoundPlan:
+        """Parse and validate; raises `BadDocument`."""
+        fields = Fields(document, "round")
+        plan = cls(
+            round_id=fields.integer("round_id", 0, 10_000),
+            statistic=fields.text("statistic"),
+            length=fields.integer("length", 1, 2**31 - 1),
+            clipping_norm=fields.real("clipping_norm", above=0.0),
+            integer_norm=fields.integer("integer_norm", 1, MAX_INTEGER_NORM),
+            noise_multiplier=fields.real("noise_multiplier", above=0.0),
+            parameters=fields.reals("parameters"),
+        )
+        fields.done()
+        return plan
+
+
+@dataclass(frozen=True, slots=True)
+class TaskManifest:
+    """The whole of a task.
+
+    Attributes:
+        task_id: unique name.
+        population: the set of devices asked.
+        purpose: the consent purpose the task needs; `learn` for model training.
+        learner: name and version of the learner that consumes the sums.
+        signals: signal name → weight > 0; a device reads only those also consented to.
+        rounds: at least one, with consecutive ids from 0.
+        trust_level: one of `TRUST_LEVELS`.
+        cohort_min: a round with fewer contributions is aborted, nothing is released.
+        cohort_max: contributions beyond this are refused.
+        cohort_expected: the public cohort size that the learner's rules use.
+        participation_bound: most rounds one user may contribute to; the accountant charges all.
+        unit: the privacy unit; `user`.
+        neighboring_relation: `add_remove`.
+        epsilon: ε of all rounds together at `target_delta`, rounded up.
+        target_delta: δ.
+        budget_account: the account that pays.
+        catalogue_sha256: hex digest of the public catalogue whose item order indexes the vectors.
+        issued_at_ms, expires_at_ms: Unix milliseconds.
+        base_release: version of the release this task continues from; 0 for none.
+    """
+
+    task_id: str
+    population: str
+    purpose: str
+    learner: str
+    signals: Mapping[str, float]
+    rounds: tuple[RoundPlan, ...]
+    trust_level: str
+    cohort_min: int
+    cohort_max: int
+    cohort_expected: int
+    participation_bound: int
+    unit: str
+    neighboring_relation: str
+    epsilon: float
+    target_delta: float
+    budget_account: str
+    catalogue_sha256: str
+    issued_at_ms: int
+    expires_at_ms: int
+    base_release: int
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the manifest as the governance log holds it."""
+        return {
+            "type": "tacit.task/1",
+            "task_id": self.task_id,
+            "population": self.population,
+            "purpose": self.purpose,
+            "learner": self.learner,
+            "signals": {k: encode_real(v) for k, v in self.signals.items()},
+            "rounds": cast(Json, [plan.to_json() for plan in self.rounds]),
+            "trust_level": self.trust_level,
+            "cohort_min": self.cohort_min,
+            "cohort_max": self.cohort_max,
+            "cohort_expected": self.cohort_expected,
+            "participation_bound": self.participation_bound,
+            "unit": self.unit,
+            "neighboring_relation": self.neighboring_relation,
+            "epsilon": encode_real(self.epsilon),
+            "target_delta": encode_real(self.target_delta),
+            "budget_account": self.budget_account,
+            "catalogue_sha256": self.catalogue_sha256,
+            "issued_at_ms": self.issued_at_ms,
+            "expires_at_ms": self.expires_at_ms,
+            "base_release": self.base_release,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Json]) -> TaskManifest:
+        """Parse and validate; raises `BadDocument` saying what was expected."""
+        fields = Fields(document, "task")
+        if fields.text("type") != "tacit.task/1":
+            raise BadDocument("task.type: expected 'tacit.task/1'")
+        manifest = cls(
+            task_id=fields.text("task_id"),
+            population=fields.text("population"),
+            purpose=fields.text("purpose"),
+            learner=fields.text("learner"),
+            signals=fields.reals("signals", above=0.0),
+            rounds=tuple(RoundPlan.from_json(plan) for plan in fields.objects("rounds")),
+            trust_level=fields.text("trust_level"),
+            cohort_min=fields.integer("cohort_min", 1),
+            cohort_max=fields.integer("cohort_max", 1),
+            cohort_expected=fields.integer("cohort_expected", 1),
+            participation_bound=fields.integer("participation_bound", 1),
+            unit=fields.text("unit"),
+            neighboring_relation=fields.text("neighboring_relation"),
+            epsilon=fields.real("epsilon", above=0.0),
+            target_delta=fields.real("target_delta", above=0.0, at_most=0.5),
+            budget_account=fields.text("budget_account"),
+            catalogue_sha256=fields.text("catalogue_sha256", max_length=64),
+            issued_at_ms=fields.integer("issued_at_ms", 0),
+            expires_at_ms=fields.integer("expires_at_ms", 0),
+            base_release=fields.integer("base_release", 0),
+        )
+        fields.done()
+        manifest.check()
+        return manifest
+
+    def check(self) -> None:
+        """Check the conditions that tie fields together.
+
+        Raises:
+            BadDocument: naming the field, what was expected and what came.
+        """
+        if [plan.round_id for plan in self.rounds] != list(range(max(1, len(self.rounds)))):
+            raise BadDocument("task.rounds: expected at least one round, ids 0, 1, 2, … in order")
+        if self.trust_level not in TRUST_LEVELS:
+            raise BadDocument(f"task.trust_level: expected one of {', '.join(TRUST_LEVELS)}")
+        if self.unit != "user" or self.neighboring_relation != "add_remove":
+            raise BadDocument("task: expected unit 'user' and neighboring_relation 'add_remove'")
+        if not self.cohort_min <= self.cohort_expected <= self.cohort_max:
+            raise BadDocument("task: expected cohort_min <= cohort_expected <= cohort_max")
+        if self.participation_bound < len(self.rounds):
+            raise BadDocument("task.participation_bound: expected at least the number of rounds")
+        if self.target_delta >= 1 / self.cohort_expected:
+            raise BadDocument("task.target_delta: expected delta < 1 / cohort_expected")
+        if self.expires_at_ms <= self.issued_at_ms:
+            raise BadDocument("task.expires_at_ms: expected a time after issued_at_ms")
+        if not self.signals:
+            raise BadDocument("task.signals: expected at least one signal")
+
+    def digest(self) -> bytes:
+        """SHA-256 of the canonical manifest: the name every other message uses for the task."""
+        return hashlib.sha256(canonical_json(self.to_json())).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class RoundHeader:
+    """What opens one round: signed by the coordinator, checked by every device.
+
+    Attributes:
+        task_sha256: hex digest of the manifest.
+        round_id: the round.
+        context_sha256: hex digest of the public context blob the statistic needs.
+        opened_at_ms, closes_at_ms: Unix milliseconds.
+    """
+
+    task_sha256: str
+    round_id: int
+    context_sha256: str
+    opened_at_ms: int
+    closes_at_ms: int
+
+    SIGNING_CONTEXT: ClassVar[str] = "round"
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical bytes that are signed in context `"round"`."""
+        return canonical_json(
+            {
+                "type": "tacit.round/1",
+                "task_sha256": self.task_sha256,
+                "round_id": self.round_id,
+                "context_sha256": self.context_sha256,
+                "opened_at_ms": self.opened_at_ms,
+                "closes_at_ms": self.closes_at_ms,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Json]) -> RoundHeader:
+        """Parse and validate; raises `BadDocument`."""
+        fields = Fields(document, "round header")
+        if fields.text("type") != "tacit.round/1":
+            raise BadDocument("round header.type: expected 'tacit.round/1'")
+        header = cls(
+            task_sha256=fields.text("task_sha256", max_length=64),
+            round_id=fields.integer("round_id", 0, 10_000),
+            context_sha256=fields.text("context_sha256", max_length=64),
+            opened_at_ms=fields.integer("opened_at_ms", 0),
+            closes_at_ms=fields.integer("closes_at_ms", 0),
+        )
+        fields.done()
+        return header
