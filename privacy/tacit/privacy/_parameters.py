@@ -44,6 +44,20 @@ def positive_integer(name: str, value: object, *, maximum: int | None = None) ->
     return number
 
 
+def natural(name: str, value: object) -> int:
+    """Return `value` as an int of at least 0.
+
+    Raises:
+        BadParameter: It is no integer, is a bool, or is negative.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise BadParameter(f"{name}: expected an integer, got {type(value).__name__}")
+    number = int(value)
+    if number < 0:
+        raise BadParameter(f"{name}: expected at least 0, got {number}")
+    return number
+
+
 def open_unit(name: str, value: object) -> float:
     """Return `value` as a float strictly between 0 and 1, such as a target delta.
 
