@@ -13,7 +13,7 @@ from collections.abc import Callable
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from tacit.privacy.errors import BadSignature
+from tacit.privacy.errors import BadParameter, BadSignature
 
 PUBLIC_KEY_BYTES = 32
 SIGNATURE_BYTES = 64
@@ -53,6 +53,19 @@ class SigningKey:
         """Sign `body` within `context`; returns 64 bytes."""
         return self._private.sign(_message(context, body))
 
+    def sign_note(self, text: bytes) -> bytes:
+        """Sign the text of a signed note as it is, for `tacit.privacy.checkpoint` only.
+
+        C2SP notes are signed without a domain prefix. They stay apart from every message of
+        `sign` because those begin with `tacit/v1/` and hold a zero byte, which is refused here.
+
+        Raises:
+            BadParameter: if the text could be a message of `sign`.
+        """
+        if text.startswith(b"tacit/v1/") or b"\0" in text:
+            raise BadParameter("expected note text outside the domain of 'tacit/v1/' messages")
+        return self._private.sign(text)
+
 
 def verify(public_key: bytes, context: str, body: bytes, signature: bytes) -> None:
     """Verify a signature made by `SigningKey.sign`.
@@ -69,6 +82,22 @@ def verify(public_key: bytes, context: str, body: bytes, signature: bytes) -> No
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, _message(context, body))
     except (InvalidSignature, ValueError):
         raise BadSignature(f"the signature does not verify for context {context!r}") from None
+
+
+def verify_note(public_key: bytes, text: bytes, signature: bytes) -> None:
+    """Verify a signature made by `SigningKey.sign_note`.
+
+    Raises:
+        BadSignature: if the key or signature is malformed or the signature does not verify.
+    """
+    if len(public_key) != PUBLIC_KEY_BYTES or len(signature) != SIGNATURE_BYTES:
+        raise BadSignature(
+            f"expected a {PUBLIC_KEY_BYTES}-byte key and a {SIGNATURE_BYTES}-byte signature"
+        )
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, text)
+    except (InvalidSignature, ValueError):
+        raise BadSignature("the note's signature does not verify") from None
 
 
 def _message(context: str, body: bytes) -> bytes:
