@@ -66,7 +66,7 @@ class Capability:
         capability = cls(
             device_id=fields.text("device_id"),
             task_sha256=fields.text("task_sha256", max_length=64),
-            round_id=fields.integer("round_id", 0, 10_000),
+            round_id=fields.integer("round_id", 1, 10_000),
             signals=fields.texts("signals"),
             consent_sequence=fields.integer("consent_sequence", 0),
             expires_at_ms=fields.integer("expires_at_ms", 0),

@@ -27,7 +27,7 @@ class RoundPlan:
     """One round of a task.
 
     Attributes:
-        round_id: 0, 1, 2, … in order.
+        round_id: 1, 2, 3, … in order.
         statistic: name and version of a statistic in `tacit.client.statistics`.
         length: length d of the contribution.
         clipping_norm: ℓ2 bound C on the statistic, in its own units, > 0.
@@ -61,7 +61,7 @@ class RoundPlan:
         """Parse and validate; raises `BadDocument`."""
         fields = Fields(document, "round")
         plan = cls(
-            round_id=fields.integer("round_id", 0, 10_000),
+            round_id=fields.integer("round_id", 1, 10_000),
             statistic=fields.text("statistic"),
             length=fields.integer("length", 1, 2**31 - 1),
             clipping_norm=fields.real("clipping_norm", above=0.0),
@@ -83,7 +83,7 @@ class TaskManifest:
         purpose: the consent purpose the task needs; `learn` for model training.
         learner: name and version of the learner that consumes the sums.
         signals: signal name → weight > 0; a device reads only those also consented to.
-        rounds: at least one, with consecutive ids from 0.
+        rounds: at least one, with consecutive ids from 1.
         trust_level: one of `TRUST_LEVELS`.
         cohort_min: a round with fewer contributions is aborted, nothing is released.
         cohort_max: contributions beyond this are refused.
@@ -184,8 +184,9 @@ class TaskManifest:
         Raises:
             BadDocument: naming the field, what was expected and what came.
         """
-        if [plan.round_id for plan in self.rounds] != list(range(max(1, len(self.rounds)))):
-            raise BadDocument("task.rounds: expected at least one round, ids 0, 1, 2, … in order")
+        ids = [plan.round_id for plan in self.rounds]
+        if not ids or ids != list(range(1, len(ids) + 1)):
+            raise BadDocument("task.rounds: expected at least one round, ids 1, 2, 3, … in order")
         if self.trust_level not in TRUST_LEVELS:
             raise BadDocument(f"task.trust_level: expected one of {', '.join(TRUST_LEVELS)}")
         if self.unit != "user" or self.neighboring_relation != "add_remove":
@@ -200,6 +201,16 @@ class TaskManifest:
             raise BadDocument("task.expires_at_ms: expected a time after issued_at_ms")
         if not self.signals:
             raise BadDocument("task.signals: expected at least one signal")
+
+    def round_plan(self, round_id: int) -> RoundPlan:
+        """Return the plan of one round.
+
+        Raises:
+            BadDocument: if the task has no such round.
+        """
+        if not 1 <= round_id <= len(self.rounds):
+            raise BadDocument(f"expected a round from 1 to {len(self.rounds)}, got {round_id}")
+        return self.rounds[round_id - 1]
 
     def digest(self) -> bytes:
         """SHA-256 of the canonical manifest: the name every other message uses for the task."""
@@ -246,7 +257,7 @@ class RoundHeader:
             raise BadDocument("round header.type: expected 'tacit.round/1'")
         header = cls(
             task_sha256=fields.text("task_sha256", max_length=64),
-            round_id=fields.integer("round_id", 0, 10_000),
+            round_id=fields.integer("round_id", 1, 10_000),
             context_sha256=fields.text("context_sha256", max_length=64),
             opened_at_ms=fields.integer("opened_at_ms", 0),
             closes_at_ms=fields.integer("closes_at_ms", 0),
