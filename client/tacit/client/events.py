@@ -1,0 +1,164 @@
+"""The event log: what the app observed, sealed, in the order it happened.
+
+Signals are indexed by a keyed tag, so a reader that may see some signals never decrypts a row of
+another. Event ids are indexed the same way, which makes recording idempotent without storing ids
+in the clear.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from tacit.client.errors import StoreDamaged
+from tacit.client.store import Store
+
+_KIND = "event"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One observation.
+
+    Attributes:
+        name: as the app gave it.
+        signal: what it stands for in the signal catalogue.
+        items: ids of the items it is about; an order names several.
+        value: a number that came with it, such as a rating; None for none.
+        recorded_at_ms: Unix milliseconds.
+        properties: everything else, JSON values.
+    """
+
+    name: str
+    signal: str
+    items: tuple[str, ...]
+    value: float | None
+    recorded_at_ms: int
+    properties: Mapping[str, object] = field(default_factory=dict[str, object])
+
+    def to_bytes(self) -> bytes:
+        """Encode for sealing."""
+        return json.dumps(
+            [
+                self.name,
+                self.signal,
+                self.items,
+                self.value,
+                self.recorded_at_ms,
+                dict(self.properties),
+            ],
+            allow_nan=False,
+            separators=(",", ":"),
+        ).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Event:
+        """Decode what `to_bytes` wrote and the store authenticated."""
+        try:
+            name, signal, items, value, recorded_at_ms, properties = json.loads(data)
+        except ValueError:
+            raise StoreDamaged("an event record is of another version") from None
+        return cls(
+            cast(str, name),
+            cast(str, signal),
+            tuple(cast(list[str], items)),
+            cast("float | None", value),
+            cast(int, recorded_at_ms),
+            cast(dict[str, object], properties),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """An event and its place in the log."""
+
+    sequence: int
+    event: Event
+
+
+class EventLog:
+    """Append to and read from the sealed log of one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def append(self, event: Event, event_id: str) -> tuple[int, bool]:
+        """Record one event; safe against a kill when this returns.
+
+        Returns:
+            The event's sequence, and whether it is new. An id seen before records nothing.
+        """
+        return self.append_all([(event, event_id)])[0]
+
+    def append_all(self, events: Iterable[tuple[Event, str]]) -> list[tuple[int, bool]]:
+        """Record several events in one transaction: all of them or none."""
+        sealer, epoch = self._store.sealer, self._store.epoch
+        results: list[tuple[int, bool]] = []
+        with self._store.kill_safe() as connection:
+            row = connection.execute(
+                "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
+            ).fetchone()
+            sequence = row[0] if row else 0
+            for event, event_id in events:
+                tag = sealer.tag("event-id", event_id)
+                known = connection.execute(
+                    "SELECT sequence FROM events WHERE event_tag = ?", (tag,)
+                ).fetchone()
+                if known is not None:
+                    results.append((int(known[0]), False))
+                    continue
+                sequence += 1
+                sealed = sealer.seal(_KIND, sequence, event.to_bytes())
+                connection.execute(
+                    "INSERT INTO events VALUES (?, ?, ?, ?, ?)",
+                    (sequence, epoch, tag, sealer.tag("signal", event.signal), sealed),
+                )
+                results.append((sequence, True))
+        return results
+
+    def read(
+        self, signals: Collection[str], *, through: int | None = None
+    ) -> Sequence[LoggedEvent]:
+        """Read the events of some signals, oldest first; rows of other signals stay sealed.
+
+        Args:
+            signals: names of the signals that may be read.
+            through: last sequence to read; None for all.
+
+        Raises:
+            StoreDamaged: if a record does not open or is filed under another signal.
+        """
+        if not signals:
+            return []
+        names = sorted(set(signals))
+        tags = [self._store.sealer.tag("signal", name) for name in names]
+        marks = ",".join("?" * len(tags))
+        with self._store.reading() as connection:
+            rows = connection.execute(
+                "SELECT sequence, epoch, sealed FROM events "
+                f"WHERE signal_tag IN ({marks}) AND sequence <= ? ORDER BY sequence",
+                (*tags, 2**62 if through is None else through),
+            ).fetchall()
+        logged = [
+            LoggedEvent(row[0], Event.from_bytes(self._store.unseal(_KIND, row[0], row[1], row[2])))
+            for row in rows
+        ]
+        # A row whose tag was swapped on disk would smuggle a signal past consent.
+        if any(entry.event.signal not in signals for entry in logged):
+            raise StoreDamaged("an event is filed under a signal that is not its own")
+        return logged
+
+    def last_sequence(self) -> int:
+        """Return the sequence of the newest event ever recorded; 0 for none."""
+        with self._store.reading() as connection:
+            row = connection.execute(
+                "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
+            ).fetchone()
+        return int(row[0]) if row else 0
+
+    def count(self) -> int:
+        """Count the events held."""
+        with self._store.reading() as connection:
+            return int(connection.execute("SELECT COUNT(*) FROM events").fetchone()[0])

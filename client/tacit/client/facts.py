@@ -1,0 +1,62 @@
+"""Facts: the single values a device keeps, sealed under their names.
+
+Identity key, device secret, enrolment, remembered checkpoints and the like: one row each. Secrets
+that are made on first use are durable before anything is derived from them.
+"""
+
+from __future__ import annotations
+
+import os
+
+from tacit.client.store import Store
+from tacit.privacy.signatures import SigningKey
+
+_IDENTITY = "identity"
+_SECRET = "device-secret"
+
+
+class Facts:
+    """Read and write single sealed values."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def get(self, name: str) -> bytes | None:
+        """Return a fact, or None if it was never written.
+
+        Raises:
+            StoreDamaged: if the record was altered, moved or sealed under another key.
+        """
+        tag = self._store.sealer.tag("fact", name)
+        with self._store.reading() as connection:
+            row = connection.execute(
+                "SELECT epoch, sealed FROM facts WHERE tag = ?", (tag,)
+            ).fetchone()
+        if row is None:
+            return None
+        return self._store.unseal(f"fact/{name}", 0, row[0], row[1])
+
+    def put(self, name: str, value: bytes) -> None:
+        """Write a fact; on the disk when this returns."""
+        sealer = self._store.sealer
+        sealed = sealer.seal(f"fact/{name}", 0, value)
+        with self._store.power_safe() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO facts VALUES (?, ?, ?)",
+                (sealer.tag("fact", name), self._store.epoch, sealed),
+            )
+
+    def identity(self) -> SigningKey:
+        """Return the device's signing key, made on first use from the system's CSPRNG."""
+        return SigningKey(self._secret(_IDENTITY))
+
+    def device_secret(self) -> bytes:
+        """Return the 32 bytes that rounding streams and pseudonyms are derived from."""
+        return self._secret(_SECRET)
+
+    def _secret(self, name: str) -> bytes:
+        value = self.get(name)
+        if value is None:
+            value = os.urandom(32)
+            self.put(name, value)
+        return value

@@ -1,0 +1,241 @@
+"""The encrypted store: sealed at rest, idempotent, private to its key, whole after a kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tacit.client.errors import KeyUnavailable, StoreClosed, StoreDamaged, StoreUnavailable
+from tacit.client.events import Event, EventLog
+from tacit.client.facts import Facts
+from tacit.client.keys import FileKeyProvider, PassphraseKeyProvider
+from tacit.client.store import Store
+
+MARKER = "zanzibar-marker-item"
+
+
+def _open(folder: Path) -> Store:
+    return Store.open(folder / "device.db", FileKeyProvider(folder / "device.key"))
+
+
+def _event(item: str = MARKER, signal_name: str = "product_view") -> Event:
+    return Event("Product Viewed", signal_name, (item,), None, 1_700_000_000_000, {"q": MARKER})
+
+
+def test_events_read_back_after_reopening(tmp_path: Path) -> None:
+    with _open(tmp_path) as store:
+        assert EventLog(store).append(_event(), "id-1") == (1, True)
+    with _open(tmp_path) as store:
+        (logged,) = EventLog(store).read(["product_view"])
+        assert logged.event == _event()
+        assert EventLog(store).append(_event("other"), "id-2") == (2, True)
+
+
+def test_an_event_id_is_recorded_once(tmp_path: Path) -> None:
+    with _open(tmp_path) as store:
+        log = EventLog(store)
+        assert log.append(_event(), "same") == (1, True)
+        assert log.append(_event("changed"), "same") == (1, False)
+        assert [e.event.items for e in log.read(["product_view"])] == [(MARKER,)]
+
+
+def test_a_batch_is_recorded_whole_or_not_at_all(tmp_path: Path) -> None:
+    with _open(tmp_path) as store:
+        log = EventLog(store)
+        bad = Event("x", "search", (), float("nan"), 0)
+        with pytest.raises(ValueError, match="JSON"):
+            log.append_all([(_event(), "a"), (bad, "b")])
+        assert log.count() == 0
+        assert log.append(_event(), "a") == (1, True)
+
+
+def test_rows_of_other_signals_stay_sealed(tmp_path: Path) -> None:
+    with _open(tmp_path) as store:
+        log = EventLog(store)
+        log.append(_event(), "a")
+        log.append(_event("b", "purchase"), "b")
+    _execute(tmp_path, "UPDATE events SET sealed = x'00' WHERE sequence = 2")
+    with _open(tmp_path) as store:
+        log = EventLog(store)
+        # The purchase row can no longer be decrypted, and reading views does not notice.
+        assert len(log.read(["product_view"])) == 1
+        with pytest.raises(StoreDamaged):
+            log.read(["purchase"])
+
+
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        "UPDATE events SET sequence = 99 WHERE sequence = 1",
+        "UPDATE events SET epoch = 2",
+        "UPDATE events SET sealed = (SELECT sealed FROM events WHERE sequence = 2)",
+        "UPDATE events SET signal_tag = (SELECT signal_tag FROM events WHERE sequence = 1)",
+        "UPDATE events SET sealed = substr(sealed, 1, 8)",
+    ],
+)
+def test_a_record_that_was_altered_or_moved_does_not_open(tmp_path: Path, tampering: str) -> None:
+    with _open(tmp_path) as store:
+        EventLog(store).append(_event(), "a")
+        EventLog(store).append(_event("b", "purchase"), "b")
+    _execute(tmp_path, tampering)
+    with _open(tmp_path) as store, pytest.raises(StoreDamaged):
+        EventLog(store).read(["product_view"])
+
+
+def _execute(folder: Path, statement: str) -> None:
+    connection = sqlite3.connect(folder / "device.db")
+    try:
+        connection.execute(statement)
+        connection.commit()
+    finally:
+        connection.close()
+
+
+def test_nothing_is_in_the_clear_on_disk(tmp_path: Path) -> None:
+    store = _open(tmp_path)
+    with store:
+        EventLog(store).append(_event(), f"id-{MARKER}")
+        Facts(store).put("enrolment", MARKER.encode())
+        secrets = (Facts(store).device_secret(), Facts(store).identity().private_bytes())
+        files = [path for path in tmp_path.iterdir() if path.name != "device.key"]
+        assert any(path.name.endswith("-wal") for path in files)
+        for path in files:
+            content = path.read_bytes()
+            for needle in (MARKER.encode(), b"product_view", b"Product Viewed", *secrets):
+                assert needle not in content, path.name
+
+
+def test_secrets_are_made_once(tmp_path: Path) -> None:
+    with _open(tmp_path) as store:
+        first = Facts(store).identity().key_id, Facts(store).device_secret()
+    with _open(tmp_path) as store:
+        assert (Facts(store).identity().key_id, Facts(store).device_secret()) == first
+    other = tmp_path / "other"
+    with _open(other) as store:
+        assert Facts(store).identity().key_id != first[0]
+        assert Facts(store).device_secret() != first[1]
+
+
+def test_another_key_does_not_open_the_store(tmp_path: Path) -> None:
+    _open(tmp_path).close()
+    (tmp_path / "device.key").unlink()
+    with pytest.raises(KeyUnavailable, match="cannot read"):
+        _open(tmp_path)
+    FileKeyProvider(tmp_path / "device.key").wrap(b"x", b"p")
+    with pytest.raises(KeyUnavailable, match="wrong key"):
+        _open(tmp_path)
+
+
+def test_a_key_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    _open(tmp_path).close()
+    (tmp_path / "device.key").chmod(0o640)
+    with pytest.raises(KeyUnavailable, match="0640"):
+        _open(tmp_path)
+
+
+def test_files_are_private(tmp_path: Path) -> None:
+    with _open(tmp_path) as store:
+        EventLog(store).append(_event(), "a")
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_a_passphrase_opens_only_its_own_store(tmp_path: Path) -> None:
+    path = tmp_path / "device.db"
+    with Store.open(path, PassphraseKeyProvider("correct horse")) as store:
+        secret = Facts(store).device_secret()
+    with Store.open(path, PassphraseKeyProvider("correct horse")) as store:
+        assert Facts(store).device_secret() == secret
+    with pytest.raises(KeyUnavailable):
+        Store.open(path, PassphraseKeyProvider("battery staple"))
+
+
+def test_a_second_opening_is_refused_while_the_first_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tacit.client.store._LOCK_WAIT_S", 0.05)
+    with _open(tmp_path), pytest.raises(StoreUnavailable, match="open"):
+        _open(tmp_path)
+    _open(tmp_path).close()
+
+
+def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "device.db").write_bytes(b"a letter to the editor" * 100)
+    with pytest.raises(StoreDamaged):
+        _open(tmp_path)
+    with pytest.raises(StoreUnavailable):
+        Store.open(tmp_path, FileKeyProvider(tmp_path / "device.key"))
+
+
+def test_a_store_of_another_format_is_refused(tmp_path: Path) -> None:
+    _open(tmp_path).close()
+    _execute(tmp_path, "UPDATE meta SET value = 2 WHERE name = 'format'")
+    with pytest.raises(StoreDamaged, match="format 1, got 2"):
+        _open(tmp_path)
+
+
+def test_a_closed_store_says_so(tmp_path: Path) -> None:
+    store = _open(tmp_path)
+    store.close()
+    store.close()
+    with pytest.raises(StoreClosed):
+        EventLog(store).count()
+
+
+_WRITER = """
+    import sys
+    from pathlib import Path
+    from tacit.client.events import Event, EventLog
+    from tacit.client.keys import FileKeyProvider
+    from tacit.client.store import Store
+
+    folder = Path(sys.argv[1])
+    log = EventLog(Store.open(folder / "device.db", FileKeyProvider(folder / "device.key")))
+    start = log.last_sequence()
+    for n in range(start, start + 10_000):
+        sequence, new = log.append(Event("v", "product_view", (str(n),), None, n), f"id-{n}")
+        print(sequence, flush=True)
+"""
+
+
+def _kill_while_writing(folder: Path, kills: int) -> int:
+    """Kill a writer `kills` times; return the last sequence it had acknowledged."""
+    acknowledged = 0
+    for round_id in range(kills):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(_WRITER), str(folder)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert writer.stdout is not None
+        with writer.stdout:
+            for _ in range(1 + 7 * (round_id % 5)):
+                acknowledged = int(writer.stdout.readline())
+            os.kill(writer.pid, signal.SIGKILL)
+            for line in writer.stdout.read().splitlines(keepends=True):
+                if line.endswith("\n"):
+                    acknowledged = int(line)
+        writer.wait()
+    return acknowledged
+
+
+def _check_whole(folder: Path, acknowledged: int) -> None:
+    with _open(folder) as store:
+        events = EventLog(store).read(["product_view"])
+    assert len(events) >= acknowledged
+    assert [int(e.event.items[0]) for e in events] == list(range(len(events)))
+
+
+def test_a_kill_loses_no_acknowledged_event(tmp_path: Path) -> None:
+    _check_whole(tmp_path, _kill_while_writing(tmp_path, 4))
+
+
+@pytest.mark.long
+def test_many_kills_lose_no_acknowledged_event(tmp_path: Path) -> None:
+    _check_whole(tmp_path, _kill_while_writing(tmp_path, 200))
