@@ -1,0 +1,89 @@
+"""The coordinator's memory: the task it runs and the noised sums it has released.
+
+    state_dir/
+      task.json            canonical GovernanceEntry of the running task
+      round-001.npz        noised integers of round 1, …
+
+A learner is a pure function of the noised sums, so nothing else needs to be kept: a restarted
+coordinator replays them. Files appear whole or not at all (write, fsync, rename, fsync directory).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from tacit.privacy.arrays import pack_arrays, unpack_arrays
+from tacit.privacy.errors import BadDocument
+from tacit.privacy.governance import GovernanceEntry
+from tacit.privacy.task import RoundPlan
+from tacit.server.coordinator.errors import StateConflict
+
+_MAX_BYTES = 1 << 31
+
+
+class Checkpoint:
+    """Reads and writes one coordinator's state directory; owned by one process at a time."""
+
+    def __init__(self, state_dir: pathlib.Path) -> None:
+        self._dir = state_dir
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def task(self) -> GovernanceEntry | None:
+        """Return the running task's entry, if one was begun."""
+        data = self._read("task.json")
+        try:
+            return None if data is None else GovernanceEntry.parse(data)
+        except BadDocument as error:
+            raise StateConflict(f"task.json is damaged: {error}") from None
+
+    def save_task(self, entry: GovernanceEntry) -> None:
+        """Remember the task before it is published, so that a restart publishes the same one."""
+        self._write("task.json", entry.to_bytes())
+
+    def noised_sum(self, plan: RoundPlan) -> tuple[npt.NDArray[np.int64], str] | None:
+        """Return a round's noised integers and the hex digest of their file, if released."""
+        data = self._read(_round_name(plan.round_id))
+        if data is None:
+            return None
+        try:
+            integers = unpack_arrays(data, _MAX_BYTES)["noised"]
+        except (BadDocument, KeyError) as error:
+            raise StateConflict(f"round {plan.round_id} is damaged: {error}") from None
+        if integers.shape != (plan.length,) or integers.dtype != np.int64:
+            raise StateConflict(f"round {plan.round_id}: expected {plan.length} 64-bit integers")
+        return cast(npt.NDArray[np.int64], integers), hashlib.sha256(data).hexdigest()
+
+    def save_noised_sum(self, plan: RoundPlan, integers: npt.NDArray[np.int64]) -> str:
+        """Persist a round's noised integers; returns the hex digest of the file."""
+        data = pack_arrays({"noised": integers})
+        self._write(_round_name(plan.round_id), data)
+        return hashlib.sha256(data).hexdigest()
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            return (self._dir / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _write(self, name: str, data: bytes) -> None:
+        temporary = self._dir / f".{name}.tmp"
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(self._dir / name)
+        directory = os.open(self._dir, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _round_name(round_id: int) -> str:
+    return f"round-{round_id:03d}.npz"

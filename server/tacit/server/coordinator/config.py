@@ -1,0 +1,90 @@
+"""The coordinator's configuration: one JSON file, unknown keys refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tacit.server.coordinator.errors import BadConfiguration
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorConfig:
+    """What one training task is to be, and where its parties are.
+
+    Attributes:
+        state_dir: directory of the checkpoint.
+        ledger_address, ledger_ca: where the ledger listens, and the CA that vouches for it.
+        signing_key: file with the coordinator's 32 private bytes in hexadecimal.
+        task_id: unique name of the task.
+        population: the devices to ask.
+        budget_account: who pays.
+        learner: `spectral` or `popularity`.
+        epsilon: ε of the whole task, > 0.
+        target_delta: δ, in (0, 1 / cohort_expected).
+        signals: signal → weight.
+        n_items: items in the catalogue.
+        catalogue_sha256: hex digest of the catalogue.
+        features: file with public item features (array blob, `features`, shape (n_items, f)), or
+            empty for none.
+        cohort_expected, cohort_min, cohort_max: public cohort sizes.
+        rounds: number of rounds, or 0 for the learner's own rule.
+        task_ttl_s: how long the task is valid.
+        round_timeout_s: how long a round may take before the coordinator gives it up.
+        round_attempts: how often a failed round is tried again.
+    """
+
+    state_dir: str
+    ledger_address: str
+    ledger_ca: str
+    signing_key: str
+    task_id: str
+    population: str
+    budget_account: str
+    learner: str
+    epsilon: float
+    target_delta: float
+    signals: Mapping[str, float]
+    n_items: int
+    catalogue_sha256: str
+    features: str
+    cohort_expected: int
+    cohort_min: int
+    cohort_max: int
+    rounds: int = 0
+    task_ttl_s: float = 86_400.0
+    round_timeout_s: float = 180.0
+    round_attempts: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("epsilon", "target_delta", "task_ttl_s", "round_timeout_s"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise BadConfiguration(f"{name}: expected a number, got {type(value).__name__}")
+            if not (math.isfinite(value) and value > 0):
+                raise BadConfiguration(f"{name}: expected a number above 0, got {value}")
+        if self.learner not in ("spectral", "popularity"):
+            raise BadConfiguration("learner: expected 'spectral' or 'popularity'")
+
+    @classmethod
+    def load(cls, path: pathlib.Path) -> CoordinatorConfig:
+        """Read a configuration file.
+
+        Raises:
+            BadConfiguration: if it cannot be read, or a key is unknown, missing or out of range.
+        """
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as error:
+            raise BadConfiguration(f"coordinator: expected a JSON file, {error}") from None
+        known = {f.name for f in dataclasses.fields(cls)}
+        if unknown := sorted(set(document) - known):
+            raise BadConfiguration(f"coordinator: unknown key {unknown[0]!r}")
+        try:
+            return cls(**document)
+        except TypeError as error:
+            raise BadConfiguration(f"coordinator: {error}") from None

@@ -1,0 +1,219 @@
+"""One round at the gateway: who was offered it, what came, and their exact sum.
+
+The order of the checks on a contribution is the order in which they stand in `Round.accept`.
+Vectors are kept one by one until the cut-off, because a withdrawal up to then drops the vector;
+after the cut-off only their sum exists, and the vectors are released.
+
+Guarantee (trust level `central`): every vector in the sum has ℓ2 norm at most the plan's
+`integer_norm`, there is at most one a device, and each came under a consent that stood at the
+cut-off.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from tacit.privacy.errors import BadContribution
+from tacit.privacy.quantize import check_contribution
+from tacit.privacy.task import RoundHeader, RoundPlan, TaskManifest
+from tacit.server.gateway.errors import Refused, RoundAborted
+
+BYTES_PER_VALUE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RoundSum:
+    """What the gateway hands to the coordinator.
+
+    Attributes:
+        values: exact sum, shape (length,), int64.
+        contributions: how many vectors it holds.
+    """
+
+    values: npt.NDArray[np.int64]
+    contributions: int
+
+
+@dataclass(slots=True)
+class RoundCounts:
+    """What happened in a round, in numbers; read by `GatewayStatus`."""
+
+    eligible: int = 0
+    offered: int = 0
+    contributed: int = 0
+    dropped_at_cutoff: int = 0
+    refused: Counter[str] = field(default_factory=Counter[str])
+    bytes_received: int = 0
+    bytes_sent: int = 0
+
+
+class Round:
+    """Collects one round's contributions; safe to call from many threads.
+
+    Args:
+        manifest: the task.
+        header: the signed header, already verified.
+        eligible: devices of the population that consent to the purpose as the round opens; when
+            all of them have contributed the round closes early.
+        monotonic_s: a monotonic clock in seconds.
+        timeout_s: the round closes this long after it opened, whatever has come.
+        quiet_s: the round also closes when at least `cohort_min` have contributed and nothing has
+            come for this long.
+    """
+
+    def __init__(
+        self,
+        manifest: TaskManifest,
+        header: RoundHeader,
+        *,
+        eligible: int,
+        monotonic_s: Callable[[], float],
+        timeout_s: float,
+        quiet_s: float,
+    ) -> None:
+        self.manifest = manifest
+        self.header = header
+        self.plan: RoundPlan = manifest.round_plan(header.round_id)
+        self.counts = RoundCounts(eligible=eligible)
+        self._monotonic_s = monotonic_s
+        self._deadline_s = monotonic_s() + timeout_s
+        self._quiet_s = quiet_s
+        self._last_s = monotonic_s()
+        self._condition = threading.Condition()
+        self._offered: dict[str, frozenset[str]] = {}
+        self._vectors: dict[str, npt.NDArray[np.int16]] = {}
+        self._open = True
+
+    @property
+    def is_open(self) -> bool:
+        """True until the cut-off."""
+        return self._open
+
+    def offer(self, device_id: str, signals: frozenset[str]) -> None:
+        """Record that a device was offered the round, to be answered from these signals.
+
+        Raises:
+            Refused: if the round is closed, or the device has already contributed to it.
+        """
+        with self._condition:
+            self._check_open()
+            if device_id in self._vectors:
+                raise Refused("already contributed", "this device has contributed to this round")
+            self._offered[device_id] = signals
+            self.counts.offered = len(self._offered)
+
+    def accept(self, device_id: str, int16_values: bytes) -> None:
+        """Check one contribution and keep it until the cut-off.
+
+        A retransmission of identical bytes is accepted and changes nothing.
+
+        Args:
+            device_id: the authenticated sender, whose capability was verified.
+            int16_values: the vector as it came, little-endian.
+
+        Raises:
+            Refused: if the round is closed, the device was not offered it, the vector has the
+                wrong length or norm, or differs from one already accepted.
+        """
+        expected_bytes = self.plan.length * BYTES_PER_VALUE
+        if len(int16_values) != expected_bytes:
+            raise self.refuse(
+                "wrong length", f"expected {expected_bytes} bytes, got {len(int16_values)}"
+            )
+        vector = np.frombuffer(int16_values, dtype="<i2")
+        try:
+            check_contribution(vector, self.plan.length, self.plan.integer_norm)
+        except BadContribution as error:
+            raise self.refuse("over norm", str(error)) from None
+        with self._condition:
+            self._check_open()
+            if device_id not in self._offered:
+                raise self.refuse("not offered", "expected a device that was offered this round")
+            earlier = self._vectors.get(device_id)
+            if earlier is not None:
+                if not np.array_equal(earlier, vector):
+                    raise self.refuse(
+                        "second contribution", "expected one contribution a device and round"
+                    )
+                return
+            if len(self._vectors) >= self.manifest.cohort_max:
+                raise self.refuse("cohort full", "the cohort is complete")
+            self._vectors[device_id] = vector
+            self.counts.contributed = len(self._vectors)
+            self._last_s = self._monotonic_s()
+            self._condition.notify_all()
+
+    def refuse(self, reason: str, message: str) -> Refused:
+        """Count a refusal and return the error to raise."""
+        with self._condition:
+            self.counts.refused[reason] += 1
+        return Refused(reason, message)
+
+    def wait(self) -> None:
+        """Block until the round should close: all in, quiet, or out of time."""
+        with self._condition:
+            while self._open:
+                now_s = self._monotonic_s()
+                enough = len(self._vectors) >= self.manifest.cohort_min
+                everyone = len(self._vectors) >= min(
+                    self.counts.eligible, self.manifest.cohort_max
+                )
+                if now_s >= self._deadline_s or (enough and everyone):
+                    return
+                quiet_until_s = self._last_s + self._quiet_s
+                if enough and now_s >= quiet_until_s:
+                    return
+                until_s = min(self._deadline_s, quiet_until_s) if enough else self._deadline_s
+                self._condition.wait(max(0.01, until_s - now_s))
+
+    def close(
+        self, signals_granted: Callable[[list[str]], Mapping[str, frozenset[str]]]
+    ) -> RoundSum:
+        """Cut off: drop those who withdrew meanwhile, sum the rest, forget the vectors.
+
+        Args:
+            signals_granted: given device ids, the signals each grants now. A device that is missing,
+                or that no longer grants every signal it was offered with, is dropped.
+
+        Raises:
+            RoundAborted: if the round was closed before, or fewer than `cohort_min` remain.
+        """
+        with self._condition:
+            if not self._open:
+                raise RoundAborted("the round was already closed")
+            self._open = False
+            vectors, self._vectors = self._vectors, {}
+            self._condition.notify_all()
+        granted = signals_granted(sorted(vectors))
+        kept = [
+            device_id
+            for device_id in sorted(vectors)
+            if device_id in granted and self._offered[device_id] <= granted[device_id]
+        ]
+        self.counts.dropped_at_cutoff = len(vectors) - len(kept)
+        self.counts.contributed = len(kept)
+        if len(kept) < self.manifest.cohort_min:
+            raise RoundAborted(
+                f"expected at least {self.manifest.cohort_min} contributions, got {len(kept)}"
+            )
+        total = np.zeros(self.plan.length, dtype=np.int64)
+        for device_id in kept:
+            total += vectors[device_id]
+        return RoundSum(values=total, contributions=len(kept))
+
+    def abandon(self) -> None:
+        """Close without a sum; vectors are forgotten."""
+        with self._condition:
+            self._open = False
+            self._vectors = {}
+            self._condition.notify_all()
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise Refused("round closed", "the round is closed")

@@ -1,0 +1,134 @@
+"""Run a gateway: the device service on TLS, the bridge on a 0600 unix socket."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pathlib
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+
+from tacit.privacy.signatures import SigningKey
+from tacit.server.authn import RequestVerifier
+from tacit.server.gateway.config import GatewayConfig
+from tacit.server.gateway.errors import GatewayError
+from tacit.server.gateway.gateway import Gateway
+from tacit.server.gateway.services import BridgeService, DeviceService
+from tacit.server.ledger.client import LedgerClient, LedgerUnavailable
+from tacit.v1 import device_pb2_grpc, gateway_pb2_grpc
+
+logger = logging.getLogger("tacit.gateway")
+
+MAX_CONTRIBUTION_BYTES = 64 << 20
+"""Requests beyond this are refused by gRPC before they are read."""
+
+_RELEASE_POLL_S = 1.0
+
+
+class GatewayServer:
+    """A running gateway.
+
+    Args:
+        config: see `GatewayConfig`.
+
+    Raises:
+        GatewayError: if a key or certificate cannot be read, or the address is in use.
+    """
+
+    def __init__(self, config: GatewayConfig) -> None:
+        try:
+            key = SigningKey(bytes.fromhex(_read(config.signing_key).decode("ascii").strip()))
+        except ValueError:
+            raise GatewayError("the signing key file: expected 64 hexadecimal digits") from None
+        self._ledger = LedgerClient(config.ledger_address, _read(config.ledger_ca), key)
+        self.gateway = Gateway(config, self._ledger, key)
+        verifier = RequestVerifier(
+            self.gateway.public_key_of, lambda: time.time_ns() // 1_000_000
+        )
+        self._devices = grpc.server(
+            ThreadPoolExecutor(config.max_workers, "device"),
+            options=[
+                ("grpc.max_receive_message_length", MAX_CONTRIBUTION_BYTES),
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        device_pb2_grpc.add_DeviceServiceServicer_to_server(
+            DeviceService(self.gateway, verifier), self._devices
+        )
+        credentials = grpc.ssl_server_credentials(
+            [(_read(config.tls_key), _read(config.tls_certificate))]
+        )
+        try:
+            self._devices.add_secure_port(config.address, credentials)
+        except RuntimeError:
+            raise GatewayError(
+                f"cannot listen on {config.address}: the port is in use or not allowed; "
+                "choose another address"
+            ) from None
+        self._bridge = grpc.server(
+            ThreadPoolExecutor(4, "bridge"),
+            options=[
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+            ],
+        )
+        gateway_pb2_grpc.add_GatewayServiceServicer_to_server(
+            BridgeService(self.gateway), self._bridge
+        )
+        # The socket is made under a mask that leaves it to this user alone.
+        pathlib.Path(config.bridge_socket).unlink(missing_ok=True)
+        previous = os.umask(0o177)
+        try:
+            self._bridge.add_insecure_port(f"unix:{config.bridge_socket}")
+        finally:
+            os.umask(previous)
+        self._stopped = threading.Event()
+        self._poller = threading.Thread(target=self._poll_releases, daemon=True)
+
+    def start(self) -> None:
+        """Start serving."""
+        self._bridge.start()
+        self._devices.start()
+        self._poller.start()
+
+    def stop(self, grace_s: float = 1.0) -> None:
+        """Stop serving; open rounds are abandoned."""
+        self._stopped.set()
+        self.gateway.stop()
+        self._devices.stop(grace_s).wait()
+        self._bridge.stop(grace_s).wait()
+        self._ledger.close()
+
+    def _poll_releases(self) -> None:
+        while not self._stopped.wait(_RELEASE_POLL_S):
+            try:
+                self.gateway.refresh_release()
+            except LedgerUnavailable as error:
+                logger.warning("cannot ask the ledger for releases: %s", error)
+
+
+def serve(config: GatewayConfig) -> None:
+    """Serve until SIGTERM or SIGINT; prints `ready ADDRESS` once devices may connect.
+
+    Raises:
+        GatewayError: if the gateway cannot start.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    server = GatewayServer(config)
+    server.start()
+    print(f"ready {config.address}", flush=True)  # noqa: T201 - the parent process reads this
+    stop.wait()
+    server.stop()
+
+
+def _read(path: str) -> bytes:
+    try:
+        return pathlib.Path(path).read_bytes()
+    except OSError as error:
+        raise GatewayError(f"cannot read {path}: {error.strerror}") from None
