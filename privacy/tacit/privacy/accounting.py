@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from tacit.privacy._parameters import open_unit, positive_real
 from tacit.privacy.errors import AccountantsDisagree, BadParameter
-from tacit.privacy.events import GaussianEvent
+from tacit.privacy.gaussian_event import GaussianEvent
 
 __all__ = [
     "ORDERS",
