@@ -1,0 +1,197 @@
+"""Fold one user's history into a released model, on the device, and say why.
+
+The model reads a profile as `x = n (pi + W u) + noise`, `Var(noise) = diag(n pi)`, with taste
+`u ~ N(0, diag(v))` and `n` the total weight of the history. The posterior mean of `u` is
+
+    u = (n W^T Pi^-1 W + diag(1/v))^-1  W^T Pi^-1 (x - n pi)
+
+(Bayesian linear regression; Bishop 2006, Pattern Recognition and Machine Learning, eqs. 2.113 to
+2.117). More history means less shrinkage. The score of item `j` is `n`-free: `pi_j + W_j u`.
+
+For a fixed `n` the posterior is linear in `x`, so a score is a base term plus one term for each
+event of the history, exactly: `attribution` returns them. Nothing here opens a socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tacit.client.decide.errors import BadHistory, BadModel
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Hold a released model and what the read-out precomputes from it.
+
+    Attributes:
+        popularity: `(n_items,)` item distribution pi, above zero.
+        loadings: `(n_items, k)` effect W of each taste direction on each item's share.
+        prior_variance: `(k,)` variance v of each direction over users, above zero.
+        precision: `(k, k)` `W^T Pi^-1 W`, evidence of one unit of history.
+        drift: `(k,)` `W^T 1`, what an average unit of history says.
+    """
+
+    popularity: FloatArray
+    loadings: FloatArray
+    prior_variance: FloatArray
+    precision: FloatArray
+    drift: FloatArray
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Model:
+        """Check released arrays and build a model.
+
+        Args:
+            arrays: `popularity` `(n_items,)`, `loadings` `(n_items, k)`, `prior_variance` `(k,)`.
+
+        Raises:
+            BadModel: an array is missing, misshapen, not finite, or not positive where it must be.
+        """
+        missing = {"popularity", "loadings", "prior_variance"} - set(arrays)
+        if missing:
+            raise BadModel(f"expected model arrays {sorted(missing)}, got {sorted(arrays)}")
+        popularity = np.asarray(arrays["popularity"], dtype=np.float64)
+        loadings = np.asarray(arrays["loadings"], dtype=np.float64)
+        variance = np.asarray(arrays["prior_variance"], dtype=np.float64)
+        if popularity.ndim != 1 or loadings.ndim != 2 or variance.ndim != 1:
+            raise BadModel("expected popularity (n_items,), loadings (n_items, k), variance (k,)")
+        if loadings.shape != (len(popularity), len(variance)) or loadings.size == 0:
+            raise BadModel(
+                f"expected loadings of shape ({len(popularity)}, {len(variance)}), "
+                f"got {loadings.shape}"
+            )
+        for name, array in (("popularity", popularity), ("prior_variance", variance)):
+            if not bool(np.all(np.isfinite(array))) or float(array.min()) <= 0.0:
+                raise BadModel(f"expected finite values above zero in {name}")
+        if not bool(np.all(np.isfinite(loadings))):
+            raise BadModel("expected finite loadings")
+        scaled = loadings / popularity[:, np.newaxis]
+        return cls(
+            popularity=popularity,
+            loadings=loadings,
+            prior_variance=variance,
+            precision=scaled.T @ loadings,
+            drift=np.asarray(np.sum(loadings, axis=0), dtype=np.float64),
+        )
+
+    def to_arrays(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Return the released arrays, as `from_arrays` takes them."""
+        return {
+            "popularity": self.popularity,
+            "loadings": self.loadings,
+            "prior_variance": self.prior_variance,
+        }
+
+    @property
+    def n_items(self) -> int:
+        """Count the items of the catalogue."""
+        return len(self.popularity)
+
+
+def scores(model: Model, items: IntArray, weights: FloatArray) -> FloatArray:
+    """Score every item of the catalogue for one user, `(n_items,)`; higher is better.
+
+    Args:
+        model: a released model.
+        items: `(n_history,)` distinct items of the local history, any order.
+        weights: `(n_history,)` strength of each, above zero; recency may be folded in here.
+
+    Raises:
+        BadHistory: an item is unknown or repeated, or a weight is not finite and positive.
+    """
+    _check_history(model, items, weights)
+    if len(items) == 0:
+        return model.popularity.copy()
+    taste = np.linalg.solve(_posterior(model, weights), _evidence(model, items).T @ weights)
+    return np.asarray(model.popularity + model.loadings @ taste, dtype=np.float64)
+
+
+def attribution(model: Model, items: IntArray, weights: FloatArray, target_item: int) -> FloatArray:
+    """Split the score of one item into the shares of the history's events.
+
+    Post-condition: `model.popularity[target_item] + sum(attribution)` equals the item's score up
+    to float rounding, and dropping event `e` at fixed total weight lowers the score by entry `e`.
+
+    Args:
+        model: a released model.
+        items: `(n_history,)` distinct items of the local history.
+        weights: `(n_history,)` strength of each, above zero.
+        target_item: item whose score is explained.
+
+    Returns:
+        `(n_history,)` shares, in the order of `items`; negative ones spoke against the item.
+
+    Raises:
+        BadHistory: the history is not valid, or the target is not in the catalogue.
+    """
+    _check_history(model, items, weights)
+    if not 0 <= target_item < model.n_items:
+        raise BadHistory(f"expected a target item in [0, {model.n_items}), got {target_item}")
+    if len(items) == 0:
+        return np.zeros(0)
+    # Posterior^-1 is symmetric, so one solve with the target's row serves every event.
+    reach = np.asarray(
+        np.linalg.solve(_posterior(model, weights), model.loadings[target_item]), dtype=np.float64
+    )
+    return np.asarray(weights * (_evidence(model, items) @ reach), dtype=np.float64)
+
+
+def deletion_deltas(
+    model: Model, items: IntArray, weights: FloatArray, target_item: int
+) -> FloatArray:
+    """Compute how far the score of one item falls when each event is forgotten.
+
+    Unlike `attribution` this re-reads the shorter history, so the total weight falls too. An event
+    is worth citing as a reason when its delta is above zero.
+
+    Args:
+        model: a released model.
+        items: `(n_history,)` distinct items of the local history.
+        weights: `(n_history,)` strength of each, above zero.
+        target_item: item whose score is explained.
+
+    Returns:
+        `(n_history,)` score with the event minus score without it.
+
+    Raises:
+        BadHistory: the history is not valid, or the target is not in the catalogue.
+    """
+    full = float(np.sum(attribution(model, items, weights, target_item)))
+    deltas = np.empty(len(items))
+    for event in range(len(items)):
+        kept = np.arange(len(items)) != event
+        rest = attribution(model, items[kept], weights[kept], target_item)
+        deltas[event] = full - float(np.sum(rest))
+    return deltas
+
+
+def _posterior(model: Model, weights: FloatArray) -> FloatArray:
+    """Compute the posterior precision of taste for a history of these weights, `(k, k)`."""
+    return float(np.sum(weights)) * model.precision + np.diag(1.0 / model.prior_variance)
+
+
+def _evidence(model: Model, items: IntArray) -> FloatArray:
+    """Compute what one unit of each event says about taste, `(n_history, k)`."""
+    return model.loadings[items] / model.popularity[items][:, np.newaxis] - model.drift
+
+
+def _check_history(model: Model, items: IntArray, weights: FloatArray) -> None:
+    """Raise `BadHistory` unless items are known and distinct and weights positive."""
+    if items.shape != weights.shape or items.ndim != 1:
+        raise BadHistory(f"expected one weight per item, got {items.shape} and {weights.shape}")
+    if len(items) == 0:
+        return
+    if int(items.min()) < 0 or int(items.max()) >= model.n_items:
+        raise BadHistory(f"expected items in [0, {model.n_items})")
+    if len(np.unique(items)) != len(items):
+        raise BadHistory("expected distinct items")
+    if not bool(np.all(np.isfinite(weights))) or float(weights.min()) <= 0.0:
+        raise BadHistory("expected finite weights above zero")

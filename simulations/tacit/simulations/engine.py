@@ -1,0 +1,179 @@
+"""Run every round of a learner over a whole cohort in one process.
+
+The engine computes what the federation computes: the same device statistics, clipping, rounding
+and integer sums (from `tacit.client`), the same discrete Gaussian from the operating system, the
+same learner. What it leaves out is the network, so a result here is a result about the real code.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tacit.client.statistics import Profiles, contributions
+from tacit.privacy.discrete_gaussian import RandomBytes, sample_discrete_gaussian
+from tacit.privacy.quantize import decode_sum, integer_sum, integer_target
+from tacit.server.coordinator.learners import (
+    Learner,
+    NoisedSum,
+    PublicArrays,
+    RoundSpec,
+    integer_norm_for,
+)
+from tacit.simulations.errors import BadExperiment
+
+IntArray = npt.NDArray[np.int64]
+
+_CHUNK_BLOCKS = 60_000
+_BYTES_PER_COORDINATE = 2  # int16 on the wire
+_SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRun:
+    """Hold what a run released.
+
+    Attributes:
+        history: the noised sums, in round order.
+        model: the learner's final arrays.
+        payload_bytes: size of one device's contribution in each round.
+    """
+
+    history: tuple[NoisedSum, ...]
+    model: PublicArrays
+    payload_bytes: tuple[int, ...]
+
+
+def integer_round_sum(
+    profiles: Profiles,
+    round_spec: RoundSpec,
+    context: Mapping[str, npt.NDArray[np.floating]],
+    integer_norm: int,
+    device_secrets: Sequence[bytes],
+    task_digest: bytes,
+    on_users: Callable[[int], None] | None = None,
+) -> IntArray:
+    """Add up the integers all devices of a cohort would send in one round, before noise.
+
+    Post-condition: equals the sum of the vectors that real devices with these secrets send.
+
+    Args:
+        profiles: the cohort.
+        round_spec: the round.
+        context: its public arrays.
+        integer_norm: Euclidean bound of one contribution.
+        device_secrets: one 32-byte secret per user, in order.
+        task_digest: digest of the task's manifest; names the rounding streams.
+        on_users: called with the number of users done after each chunk.
+
+    Returns:
+        `(length,)` int64.
+
+    Raises:
+        BadExperiment: there is not one secret per user.
+    """
+    if len(device_secrets) != profiles.n_users:
+        raise BadExperiment(
+            f"expected {profiles.n_users} device secrets, got {len(device_secrets)}"
+        )
+    total = np.zeros(round_spec.length, dtype=np.int64)
+    start = 0
+    while start < profiles.n_users:
+        stop = _chunk_end(profiles, start)
+        blocks = contributions(
+            profiles.slice(start, stop),
+            context,
+            statistic=round_spec.statistic,
+            parameters=round_spec.parameters,
+            length=round_spec.length,
+            clipping_norm=round_spec.clipping_norm,
+            integer_norm=integer_norm,
+            round_id=round_spec.round_id,
+            task_digest=task_digest,
+            device_secrets=device_secrets[start:stop],
+        )
+        total += integer_sum(blocks)
+        if on_users is not None:
+            on_users(stop - start)
+        start = stop
+    return total
+
+
+def run(
+    profiles: Profiles,
+    learner: Learner,
+    noise_multipliers: Sequence[float],
+    *,
+    task_digest: bytes,
+    random_bytes: RandomBytes = os.urandom,
+    on_users: Callable[[int], None] | None = None,
+) -> EngineRun:
+    """Run all rounds of a learner.
+
+    Args:
+        profiles: the cohort; every user takes part in every round.
+        learner: plans the rounds and consumes only noised sums.
+        noise_multipliers: one per round; 0 adds no noise and carries no privacy claim.
+        task_digest: names the rounding streams.
+        random_bytes: source of device secrets and of noise; the operating system's by default.
+        on_users: called with the number of users done after each chunk of each round.
+
+    Raises:
+        BadExperiment: there is not one finite noise multiplier of zero or more per round.
+    """
+    specs = learner.rounds()
+    if len(noise_multipliers) != len(specs):
+        raise BadExperiment(
+            f"expected {len(specs)} noise multipliers, got {len(noise_multipliers)}"
+        )
+    if not all(math.isfinite(z) and z >= 0.0 for z in noise_multipliers):
+        raise BadExperiment("expected finite noise multipliers of zero or more")
+    secrets = [random_bytes(_SECRET_BYTES) for _ in range(profiles.n_users)]
+    history: list[NoisedSum] = []
+    for spec, noise_multiplier in zip(specs, noise_multipliers, strict=True):
+        norm = integer_norm_for(spec.length)
+        context = learner.context(spec.round_id, tuple(history))
+        total = integer_round_sum(profiles, spec, context, norm, secrets, task_digest, on_users)
+        history.append(release(total, spec, norm, noise_multiplier, random_bytes))
+    return EngineRun(
+        history=tuple(history),
+        model=learner.model(tuple(history)),
+        payload_bytes=tuple(spec.length * _BYTES_PER_COORDINATE for spec in specs),
+    )
+
+
+def release(
+    total: IntArray,
+    spec: RoundSpec,
+    integer_norm: int,
+    noise_multiplier: float,
+    random_bytes: RandomBytes,
+) -> NoisedSum:
+    """Add discrete Gaussian noise to an integer sum and decode it to units of the statistic.
+
+    With noise multiplier z the noise has `sigma = z * integer_norm`, which is
+    `rho = 1 / (2 z^2)` zCDP for adding or removing one user (Canonne, Kamath, Steinke 2020,
+    arXiv:2004.00010, Theorem 4).
+    """
+    sigma = noise_multiplier * integer_norm
+    if sigma > 0.0:
+        total = total + sample_discrete_gaussian(sigma, spec.length, random_bytes)
+    unit = spec.clipping_norm / integer_target(integer_norm, spec.length)
+    return NoisedSum(
+        round_id=spec.round_id,
+        statistic=spec.statistic,
+        values=decode_sum(total, spec.clipping_norm, integer_norm, spec.length),
+        noise_std=sigma * unit,
+    )
+
+
+def _chunk_end(profiles: Profiles, start: int) -> int:
+    """Choose where a chunk ends: about `_CHUNK_BLOCKS` entries, at least one user."""
+    room = int(profiles.indptr[start]) + _CHUNK_BLOCKS
+    end = int(np.searchsorted(profiles.indptr, room, side="right")) - 1
+    return max(start + 1, min(end, profiles.n_users))
