@@ -14,7 +14,7 @@ all reservations of the account, and writes the outcome.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -101,7 +101,7 @@ class Reservation:
     idempotency_key: str
     body_sha256: str
     events: tuple[GaussianEvent, ...]
-    state: ReservationState = field(default=ReservationState.RESERVED)
+    state: ReservationState = ReservationState.RESERVED
     release_sha256: str | None = None
 
     def __post_init__(self) -> None:
@@ -110,6 +110,8 @@ class Reservation:
             raise BadParameter("reservation: expected names, a key and a body digest, got an empty")
         if not self.events:
             raise BadParameter("reservation: expected at least one event, got none")
+        if self.state not in tuple(ReservationState):
+            raise BadParameter("reservation: expected state reserved, committed or aborted")
         object.__setattr__(self, "state", ReservationState(self.state))
         committed = self.state is ReservationState.COMMITTED
         if committed != bool(self.release_sha256):
