@@ -4,7 +4,8 @@
 
     SimulationError(ValueError)
     ├── DatasetError        a path or file that cannot be read as a data set
-    └── BadExperiment       parameters no run can be made with
+    ├── BadExperiment       parameters no run can be made with
+    └── DemoFailed          a process of the demo ended, or did not answer, before its time
 """
 
 
@@ -18,3 +19,7 @@ class DatasetError(SimulationError):
 
 class BadExperiment(SimulationError):  # noqa: N818 - named for what is wrong
     """Report parameters of a run that are out of range or contradict each other."""
+
+
+class DemoFailed(SimulationError):  # noqa: N818 - named for what happened
+    """Report that a process of the demo ended or did not answer; names it and what to do."""

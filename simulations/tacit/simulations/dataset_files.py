@@ -1,0 +1,230 @@
+"""Read the file formats that data sets come in, line by line, into plain tables."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from tacit.privacy.errors import BadDocument
+from tacit.privacy.signals import signal_of_event
+from tacit.simulations.errors import DatasetError
+
+_ALIASES = {
+    "user": ("user", "user_id", "userid", "visitorid"),
+    "item": ("item", "item_id", "itemid", "movieid", "product_id"),
+    "event": ("event", "event_type", "signal"),
+    "value": ("value", "rating"),
+    "timestamp": ("timestamp", "ts", "time"),
+}
+_RATING, _VIEW = "rating", "product_view"
+
+
+@dataclass(frozen=True, slots=True)
+class EventTable:
+    """Hold events as parallel lists, ids still as text."""
+
+    users: list[str] = field(default_factory=list[str])
+    items: list[str] = field(default_factory=list[str])
+    signals: list[str] = field(default_factory=list[str])
+    values: list[float] = field(default_factory=list[float])
+    timestamps: list[float] = field(default_factory=list[float])
+
+
+@dataclass(frozen=True, slots=True)
+class ItemTable:
+    """Hold a public catalogue; `years` are 0 where unknown."""
+
+    item_ids: tuple[str, ...]
+    titles: tuple[str, ...]
+    categories: tuple[tuple[str, ...], ...]
+    years: tuple[int, ...]
+
+
+def read_csv_events(path: Path) -> EventTable:
+    """Read a CSV with a header that names at least a user and an item column.
+
+    Raises:
+        DatasetError: a column is missing, a line is short, a number does not parse or an event
+            name is unknown.
+    """
+    table = EventTable()
+    with _open(path) as handle:
+        rows = csv.reader(handle)
+        columns = _columns(path, next(rows, list[str]()))
+        user, item = columns["user"], columns["item"]
+        event, value, when = (columns.get(name) for name in ("event", "value", "timestamp"))
+        default = _VIEW if value is None else _RATING
+        known: dict[str, str] = {}
+        width = max(columns.values()) + 1
+        for number, row in enumerate(rows, start=2):
+            if len(row) < width:
+                raise DatasetError(
+                    f"{path}, line {number}: expected {width} columns, got {len(row)}"
+                )
+            signal = default
+            if event is not None:
+                signal = known.get(row[event]) or _signal(path, number, row[event])
+                known[row[event]] = signal
+            table.users.append(row[user])
+            table.items.append(row[item])
+            table.signals.append(signal)
+            table.values.append(1.0 if value is None else _number(path, number, row[value]))
+            stamp = float(number) if when is None else _number(path, number, row[when])
+            table.timestamps.append(stamp)
+    return table
+
+
+def read_u_data(path: Path) -> EventTable:
+    """Read MovieLens 100K ratings: `user item rating timestamp`, separated by tabs."""
+    return _ratings(path, "\t")
+
+
+def read_dat_events(path: Path) -> EventTable:
+    """Read MovieLens 1M or 10M ratings: `user::item::rating::timestamp`."""
+    return _ratings(path, "::")
+
+
+def read_csv_items(path: Path) -> ItemTable:
+    """Read a catalogue with the columns `item` and optionally `title` and `categories`.
+
+    Raises:
+        DatasetError: there is no item column, or a line is short.
+    """
+    with _open(path) as handle:
+        rows = csv.reader(handle)
+        header = [name.strip().lower() for name in next(rows, list[str]())]
+        if "item" not in header:
+            raise DatasetError(f"{path}: expected a header with the column item, got {header}")
+        records = list(rows)
+    lookup = {
+        name: header.index(name) for name in ("item", "title", "categories") if name in header
+    }
+    for number, row in enumerate(records, start=2):
+        if len(row) <= max(lookup.values()):
+            raise DatasetError(
+                f"{path}, line {number}: expected {len(header)} columns, got {len(row)}"
+            )
+    ids = [row[lookup["item"]] for row in records]
+    titles = [row[lookup.get("title", lookup["item"])] for row in records]
+    categories = [row[lookup["categories"]] if "categories" in lookup else "" for row in records]
+    return _catalogue(path, ids, titles, [text.split("|") for text in categories])
+
+
+def read_dat_items(path: Path) -> ItemTable:
+    """Read `movies.dat`: `item::title (year)::genre|genre`."""
+    records = list(_split(path, "::", 3, encoding="latin-1"))
+    ids, titles = [row[0] for row in records], [row[1] for row in records]
+    return _catalogue(path, ids, titles, [row[2].split("|") for row in records])
+
+
+def read_u_item(path: Path) -> ItemTable:
+    """Read MovieLens 100K items: id, title, dates, and 19 genre flags, separated by `|`."""
+    records = list(_split(path, "|", 24, encoding="latin-1"))
+    flags = [
+        [_GENRES[position] for position, flag in enumerate(row[5:24]) if flag == "1"]
+        for row in records
+    ]
+    return _catalogue(path, [row[0] for row in records], [row[1] for row in records], flags)
+
+
+_GENRES = (
+    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime"),
+    *("Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery"),
+    *("Romance", "Sci-Fi", "Thriller", "War", "Western"),
+)
+
+
+def _catalogue(
+    path: Path, ids: Sequence[str], titles: Sequence[str], categories: Sequence[Sequence[str]]
+) -> ItemTable:
+    if len(set(ids)) != len(ids):
+        raise DatasetError(f"{path}: expected each item once, got {len(ids) - len(set(ids))} twice")
+    return ItemTable(
+        item_ids=tuple(ids),
+        titles=tuple(
+            title or f"Item {item_id}" for item_id, title in zip(ids, titles, strict=True)
+        ),
+        categories=tuple(tuple(name for name in names if name) for names in categories),
+        years=tuple(_year(title) for title in titles),
+    )
+
+
+def _year(title: str) -> int:
+    """Read the year from a title that ends like `Toy Story (1995)`; 0 where there is none."""
+    text = title.strip()
+    digits = text[-5:-1]
+    return int(digits) if text.endswith(")") and digits.isascii() and digits.isdigit() else 0
+
+
+def _ratings(path: Path, separator: str) -> EventTable:
+    table = EventTable()
+    for number, row in enumerate(_split(path, separator, 4), start=1):
+        table.users.append(row[0])
+        table.items.append(row[1])
+        table.signals.append(_RATING)
+        table.values.append(_number(path, number, row[2]))
+        table.timestamps.append(_number(path, number, row[3]))
+    return table
+
+
+def _split(path: Path, separator: str, width: int, encoding: str = "utf-8") -> Iterator[list[str]]:
+    with path.open(encoding=encoding) as handle:
+        for number, line in enumerate(handle, start=1):
+            row = line.rstrip("\r\n").split(separator)
+            if len(row) < width:
+                raise DatasetError(
+                    f"{path}, line {number}: expected {width} fields separated by "
+                    f"{separator!r}, got {len(row)}"
+                )
+            yield row
+
+
+def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
+    names = [name.strip().lstrip("\ufeff").lower() for name in header]
+    found: dict[str, int] = {}
+    for name, aliases in _ALIASES.items():
+        position = next((names.index(alias) for alias in aliases if alias in names), None)
+        if position is not None:
+            found[name] = position
+    if "user" not in found or "item" not in found:
+        raise DatasetError(
+            f"{path}: expected a header with the columns user and item, "
+            f"got {','.join(names)[:80]!r}"
+        )
+    return found
+
+
+def _signal(path: Path, number: int, name: str) -> str:
+    try:
+        return signal_of_event(name).name
+    except BadDocument as error:
+        raise DatasetError(
+            f"{path}, line {number}: expected a known event such as Product Viewed, got {name!r}"
+        ) from error
+
+
+def _number(path: Path, number: int, text: str) -> float:
+    try:
+        parsed = float(text)
+    except ValueError:
+        parsed = math.nan
+    if not math.isfinite(parsed):
+        raise DatasetError(f"{path}, line {number}: expected a finite number, got {text[:20]!r}")
+    return parsed
+
+
+@contextmanager
+def _open(path: Path) -> Generator[TextIO]:
+    """Open plain or gzipped text."""
+    if path.suffix == ".gz":
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as handle:
+            yield handle
+    else:
+        with path.open(encoding="utf-8", newline="") as handle:
+            yield handle
