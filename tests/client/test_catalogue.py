@@ -33,18 +33,18 @@ def test_the_digest_is_of_the_canonical_bytes_and_sees_the_order() -> None:
     assert Catalogue(tuple(reversed(catalogue.items))).digest != catalogue.digest
 
 
-@pytest.mark.parametrize(
-    "rows",
-    [
-        [],
-        [("a", "A", []), ("a", "B", [])],
-        [("", "A", [])],
-        [("a", "", [])],
-        [("a", "x" * 513, [])],
-        [("a", "A", [""])],
-        [("a", "\ud800", [])],
-    ],
-)
+_UNUSABLE: list[list[tuple[str, str, list[str]]]] = [
+    [],
+    [("a", "A", []), ("a", "B", [])],
+    [("", "A", [])],
+    [("a", "", [])],
+    [("a", "x" * 513, [])],
+    [("a", "A", [""])],
+    [("a", "\ud800", [])],
+]
+
+
+@pytest.mark.parametrize("rows", _UNUSABLE)
 def test_unusable_items_are_refused(rows: list[tuple[str, str, list[str]]]) -> None:
     with pytest.raises(BadCatalogue):
         Catalogue.build(rows)

@@ -48,6 +48,9 @@ CREATE TABLE IF NOT EXISTS participation (
     round_tag BLOB NOT NULL UNIQUE, sealed BLOB NOT NULL);
 """
 
+ERASING = "erasing"
+"""Plain number that is 1 from the transaction that erases until the log is known to be cut."""
+
 TABLES = ("data_keys", "facts", "events", "consents", "participation")
 """Everything that `erase` empties; `meta` holds two plain numbers and no content."""
 
@@ -174,6 +177,12 @@ class Store:
             row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
             return None if row is None else int(row[0])
 
+    def end_erasure(self) -> None:
+        """Cut the write-ahead log after an erasure, then drop the note that one is under way."""
+        self.checkpoint()
+        with self.power_safe() as connection:
+            self.set_meta(connection, ERASING, 0)
+
     @contextmanager
     def _transaction(self, synchronous: str) -> Generator[sqlite3.Connection]:
         with self._lock:
@@ -216,6 +225,9 @@ class Store:
                 self.set_meta(connection, "format", FORMAT)
         if (found := self.meta("format")) != FORMAT:
             raise StoreDamaged(f"{self.path}: expected store format {FORMAT}, got {found}")
+        if self.meta(ERASING):
+            # A kill came between the erasing transaction and the cutting of the log.
+            self.end_erasure()
         rows = connection.execute("SELECT epoch, wrapped FROM data_keys").fetchall()
         if not rows:
             rows = [self._new_epoch(1)]

@@ -1,0 +1,152 @@
+"""What a device answers: decisions, explanations, acknowledgements, its own state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Source = Literal["model", "popular", "fallback"]
+"""Where a recommendation comes from: a released model folded with the local history, a released
+model's popularity alone, or the catalogue and the local history without any model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """What `track` answers.
+
+    Attributes:
+        event_id: the id the event goes by; the same id is recorded once.
+        sequence: its place in the log; None if it was not recorded.
+        recorded: False if no consent covers the signal, so nothing was kept.
+        duplicate: True if this id was recorded before.
+    """
+
+    event_id: str
+    sequence: int | None
+    recorded: bool
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RecommendedItem:
+    """One recommended item.
+
+    Attributes:
+        item_id, title: as the catalogue has them.
+        score: comparable within one decision only; higher is better.
+        source: see `Source`.
+        reasons: why, one short sentence each, most telling first.
+    """
+
+    item_id: str
+    title: str
+    score: float
+    source: Source
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What `recommend` answers.
+
+    Attributes:
+        id: names the decision, for `explain`.
+        surface: where it is shown.
+        items: best first.
+        model_version: version of the installed release; 0 for none.
+        took_us: time it took, microseconds.
+    """
+
+    id: str
+    surface: str
+    items: tuple[RecommendedItem, ...]
+    model_version: int
+    took_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class CitedEvent:
+    """One of the user's own events that speaks for a recommended item.
+
+    Attributes:
+        sequence: its place in the log.
+        signal: what it stands for.
+        item_id, title: the item it is about.
+        share: its exact additive part of the score; all shares and `base` add up to the score.
+        percent: its part of everything in the history that speaks for the item, 0 to 100.
+        deletion_delta: how much lower the score would be had it never happened; above 0.
+    """
+
+    sequence: int
+    signal: str
+    item_id: str
+    title: str
+    share: float
+    percent: float
+    deletion_delta: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why an item was recommended.
+
+    Attributes:
+        decision_id, item_id, title, source: what is explained.
+        score: the item's score.
+        base: the part of the score that everybody would get.
+        history: the part that the user's whole history adds; `base + history = score`.
+        cited: events that speak for it, most telling first; only the user's own, only permitted.
+        text: the same for a person to read.
+    """
+
+    decision_id: str
+    item_id: str
+    title: str
+    source: Source
+    score: float
+    base: float
+    history: float
+    cited: tuple[CitedEvent, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceState:
+    """What a device knows about itself.
+
+    Attributes:
+        device_id: name of its key.
+        population: where it is enrolled; None before.
+        consents: purpose → signals that may be read now.
+        pending_consents: decisions the ledger has not receipted.
+        events: events held.
+        rounds: rounds contributed to.
+        epsilon: what those exposed the user to at `target_delta`: unit user, add/remove, trust
+            level central, RDP, full participation.
+        target_delta: δ of that figure.
+        release_version: installed release; 0 for none.
+    """
+
+    device_id: str
+    population: str | None
+    consents: Mapping[str, frozenset[str]]
+    pending_consents: int
+    events: int
+    rounds: int
+    epsilon: float
+    target_delta: float
+    release_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What `forget` did.
+
+    Attributes:
+        rows_erased: records deleted.
+        bytes_scanned: bytes of the store's files searched afterwards for the erased key.
+    """
+
+    rows_erased: int
+    bytes_scanned: int

@@ -1,0 +1,45 @@
+"""Erasure: destroy the data key, then look for it on the disk.
+
+Deleting a row leaves its bytes in the write-ahead log until the log is cut, so erasure has three
+steps, any of which may be the last before a kill: (1) one transaction empties every table and
+notes that erasure is under way; (2) the log is moved into the database and cut; (3) the files are
+searched for the wrapped key. `Store.open` does (2) again when it finds the note of (1).
+Without its data key every record that a disk may still hold in unused blocks is noise.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tacit.client.decision import Forgotten
+from tacit.client.errors import StoreDamaged
+from tacit.client.store import ERASING, TABLES, Store
+
+
+def erase(store: Store) -> Forgotten:
+    """Erase everything in a store; it is empty, and without keys, when this returns.
+
+    Raises:
+        StoreDamaged: if bytes of the wrapped key are still found in the store's files.
+    """
+    with store.power_safe() as connection:
+        wrapped = [row[0] for row in connection.execute("SELECT wrapped FROM data_keys")]
+        erased = 0
+        for table in TABLES:
+            erased += connection.execute(f"DELETE FROM {table}").rowcount
+        store.set_meta(connection, ERASING, 1)
+    store.checkpoint()
+    scanned = _search(store.path, wrapped)
+    store.end_erasure()
+    return Forgotten(erased, scanned)
+
+
+def _search(path: Path, needles: list[bytes]) -> int:
+    scanned = 0
+    for file in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+        if file.exists():
+            content = file.read_bytes()
+            scanned += len(content)
+            if any(needle in content for needle in needles):
+                raise StoreDamaged(f"{file}: bytes of an erased key are still there")
+    return scanned

@@ -1,0 +1,97 @@
+"""Ingest: from what an app reports to an event of the log."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from tacit.client.errors import BadEvent, UnknownEvent
+from tacit.client.events import Event
+from tacit.privacy.errors import BadDocument
+from tacit.privacy.signals import EVENT_SIGNALS, Sensitivity, signal_of_event
+
+MAX_EVENT_BYTES = 16_384
+_ITEM_KEYS = ("product_id", "item_id")
+_VALUE_KEYS = ("value", "rating")
+
+
+def read_event(name: str, properties: Mapping[str, object], recorded_at_ms: int) -> Event:
+    """Turn a reported event into one that can be logged.
+
+    Names are those of the Segment specification (`Product Viewed`) or a signal's own
+    (`product_view`). Items are taken from `product_id` or `item_id`, or from each of a list
+    `products`; a number from `value` or `rating`.
+
+    Args:
+        name: event name.
+        properties: JSON values.
+        recorded_at_ms: Unix milliseconds.
+
+    Raises:
+        UnknownEvent: if the name stands for no signal of the catalogue.
+        BadEvent: if the signal must never be recorded, or a property cannot be used.
+    """
+    try:
+        found = signal_of_event(name)
+    except BadDocument:
+        raise UnknownEvent(
+            f"expected an event such as {', '.join(sorted(EVENT_SIGNALS)[:4])}, or the name of "
+            "a signal; got a name that stands for no signal"
+        ) from None
+    if found.sensitivity is Sensitivity.PROHIBITED:
+        raise BadEvent(f"signal {found.name!r} is prohibited and never recorded")
+    if recorded_at_ms < 0:
+        raise BadEvent("ts: expected Unix milliseconds, got a negative number")
+    rest = dict(properties)
+    event = Event(
+        name=name,
+        signal=found.name,
+        items=_items(rest),
+        value=_value(rest),
+        recorded_at_ms=recorded_at_ms,
+        properties=rest,
+    )
+    try:
+        size = len(event.to_bytes())
+    except (TypeError, ValueError, RecursionError):
+        raise BadEvent("properties: expected JSON values, finite numbers among them") from None
+    if size > MAX_EVENT_BYTES:
+        raise BadEvent(f"expected an event of at most {MAX_EVENT_BYTES} bytes, got {size}")
+    return event
+
+
+def _items(properties: dict[str, object]) -> tuple[str, ...]:
+    for key in _ITEM_KEYS:
+        if key in properties:
+            return (_item_id(properties.pop(key)),)
+    products = properties.get("products")
+    if products is None:
+        return ()
+    if not isinstance(products, Sequence) or isinstance(products, str | bytes):
+        raise BadEvent("products: expected a list of objects with a product_id")
+    ids: list[str] = []
+    for product in cast(Sequence[object], products):
+        if not isinstance(product, Mapping):
+            raise BadEvent("products: expected a list of objects with a product_id")
+        fields = cast(Mapping[str, object], product)
+        ids.append(_item_id(next((fields[key] for key in _ITEM_KEYS if key in fields), None)))
+    return tuple(ids)
+
+
+def _item_id(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise BadEvent("product_id: expected a string that is not empty")
+    return value
+
+
+def _value(properties: dict[str, object]) -> float | None:
+    for key in _VALUE_KEYS:
+        if key in properties:
+            value = properties.pop(key)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise BadEvent(f"{key}: expected a number")
+            if not math.isfinite(value):
+                raise BadEvent(f"{key}: expected a finite number")
+            return float(value)
+    return None

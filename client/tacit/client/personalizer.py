@@ -1,0 +1,378 @@
+"""The facade an app embeds: track, consent, recommend, explain, sync.
+
+Everything but `sync` works without a network and opens no socket.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from tacit.client import explain as _explain
+from tacit.client.catalogue import Catalogue
+from tacit.client.consents import BASIC_SIGNALS, ConsentLog
+from tacit.client.decide import Model
+from tacit.client.decision import (
+    Ack,
+    Decision,
+    DeviceState,
+    Explanation,
+    Forgotten,
+    RecommendedItem,
+)
+from tacit.client.erasure import erase
+from tacit.client.errors import BadCatalogue, BadEvent, UnknownDecision
+from tacit.client.events import Event, EventLog
+from tacit.client.facts import Facts
+from tacit.client.ingest import read_event
+from tacit.client.installed import ReleaseSlot
+from tacit.client.keys import KeyProvider
+from tacit.client.participation import ParticipationLog
+from tacit.client.policy import DevicePolicy, Endpoints, TrustRoots
+from tacit.client.profile import History, Recency, history
+from tacit.client.ranking import Ranking, rank
+from tacit.client.store import Store
+from tacit.client.terms import ConsentTerms
+from tacit.privacy.arrays import unpack_arrays
+from tacit.privacy.signals import PURPOSES
+
+if TYPE_CHECKING:
+    from tacit.client.sync import SyncReport
+
+_REMEMBERED_DECISIONS = 64
+_POPULATION = "population"
+
+
+def system_clock_ms() -> int:
+    """Return Unix milliseconds from the operating system."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    past: History
+    ranking: Ranking
+    model: Model | None
+    shown: frozenset[str]
+
+
+@dataclass(slots=True)
+class _InstalledModel:
+    version: int = 0
+    model: Model | None = None
+    read: bool = field(default=False)
+
+
+class Personalizer:
+    """One user's personalization on one device.
+
+    The parts are public for code that drives a device step by step (`DeviceSession`): `store`,
+    `facts`, `events`, `consents`, `participation`, `releases`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        catalogue: Catalogue | None,
+        policy: DevicePolicy,
+        terms: ConsentTerms,
+        recency: Recency | None,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        """Not for callers; use `Personalizer.open`."""
+        self.store = store
+        self.policy = policy
+        self.clock_ms = clock_ms
+        self.facts = Facts(store)
+        self.events = EventLog(store)
+        self.consents = ConsentLog(store, self.facts)
+        self.participation = ParticipationLog(store)
+        self.releases = ReleaseSlot(self.facts)
+        self._catalogue = catalogue
+        self._terms = terms
+        self._recency = recency
+        self._installed = _InstalledModel()
+        self._decisions: OrderedDict[str, _Remembered] = OrderedDict()
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        keys: KeyProvider,
+        catalogue: Catalogue | None = None,
+        *,
+        policy: DevicePolicy | None = None,
+        terms: ConsentTerms | None = None,
+        recency: Recency | None = None,
+        clock_ms: Callable[[], int] = system_clock_ms,
+    ) -> Personalizer:
+        """Open a profile, making it on first use.
+
+        Args:
+            path: the database file.
+            keys: wraps the store's data key.
+            catalogue: the items there are; without one, events and consents can be recorded but
+                nothing can be recommended or contributed.
+            policy: the device's own limits.
+            terms: what consent events say the person was told.
+            recency: how much more new items weigh in decisions; None for not at all.
+            clock_ms: Unix milliseconds.
+
+        Raises:
+            KeyUnavailable, StoreDamaged, StoreUnavailable: see `Store.open`.
+        """
+        return cls(
+            Store.open(Path(path), keys),
+            catalogue=catalogue,
+            policy=policy or DevicePolicy(),
+            terms=terms or ConsentTerms(),
+            recency=recency,
+            clock_ms=clock_ms,
+        )
+
+    def close(self) -> None:
+        """Close the profile; closing twice is harmless."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The items there are.
+
+        Raises:
+            BadCatalogue: if the profile was opened without a catalogue.
+        """
+        if self._catalogue is None:
+            raise BadCatalogue("expected a catalogue when the profile was opened, got none")
+        return self._catalogue
+
+    @property
+    def device_id(self) -> str:
+        """Name of the device's key."""
+        return self.facts.identity().key_id
+
+    @property
+    def population(self) -> str | None:
+        """Where the device is enrolled; None before."""
+        content = self.facts.get(_POPULATION)
+        return None if content is None else content.decode("utf-8")
+
+    def enrolled(self, population: str) -> None:
+        """Remember where the device was enrolled."""
+        self.facts.put(_POPULATION, population.encode("utf-8"))
+
+    def track(
+        self,
+        event: str,
+        properties: Mapping[str, object] | None = None,
+        *,
+        event_id: str | None = None,
+        ts: int | None = None,
+    ) -> Ack:
+        """Record an event; no kill of the process can lose it once this returns.
+
+        Args:
+            event: a Segment event name (`Product Viewed`) or a signal (`product_view`).
+            properties: JSON values; `product_id` names the item.
+            event_id: names the event for good: the same id again records nothing.
+            ts: Unix milliseconds; now if None.
+
+        Raises:
+            UnknownEvent: if the event stands for no signal of the catalogue.
+            BadEvent: if a property cannot be used.
+        """
+        return self.track_all([(event, properties or {}, event_id, ts)])[0]
+
+    def track_all(
+        self, events: Iterable[tuple[str, Mapping[str, object], str | None, int | None]]
+    ) -> list[Ack]:
+        """Record many `(event, properties, event_id, ts)` in one transaction, all or none."""
+        now_ms = self.clock_ms()
+        permitted = frozenset[str]().union(*self.consents.state(now_ms).values())
+        kept: list[tuple[Event, str]] = []
+        acks: list[Ack] = []
+        for name, properties, event_id, ts in events:
+            event = read_event(name, properties, now_ms if ts is None else ts)
+            known_as = os.urandom(16).hex() if event_id is None else event_id
+            if event.signal in permitted:
+                kept.append((event, known_as))
+            acks.append(Ack(known_as, None, event.signal in permitted, False))
+        logged = iter(self.events.append_all(kept))
+        for position, ack in enumerate(acks):
+            if ack.recorded:
+                sequence, new = next(logged)
+                acks[position] = Ack(ack.event_id, sequence, True, not new)
+        return acks
+
+    def rate(self, item: str, value: float, *, event_id: str | None = None) -> Ack:
+        """Record a rating the user gave."""
+        return self.track("Product Rated", {"product_id": item, "value": value}, event_id=event_id)
+
+    def consent(
+        self,
+        purpose: str,
+        signals: Collection[str] | None,
+        granted: bool,
+        *,
+        gpc: bool = False,
+    ) -> None:
+        """Record a person's decision: in force, and on the disk, when this returns.
+
+        Args:
+            purpose: `decide` (on this device), `learn` (train the shared model) or `measure`.
+            signals: signals the decision is about; None for every basic signal when granting, and
+                for everything granted when refusing.
+            granted: yes or no.
+            gpc: a Global Privacy Control signal is present.
+
+        Raises:
+            BadEvent: if purpose or signals are unknown, or no consent can cover them.
+        """
+        now_ms = self.clock_ms()
+        if signals is None:
+            stands = self.consents.permitted(purpose, now_ms) if purpose in PURPOSES else None
+            signals = BASIC_SIGNALS if granted or not stands else stands
+        self.consents.decide(
+            purpose, signals, granted=granted, now_ms=now_ms, terms=self._terms, gpc=gpc
+        )
+
+    def recommend(
+        self, surface: str = "home", k: int = 10, exclude: Collection[str] = ()
+    ) -> Decision:
+        """Recommend up to `k` items the user has not met yet, with reasons.
+
+        Reads only signals permitted for `decide`. Items bought or in `exclude` are never shown.
+
+        Raises:
+            BadCatalogue: if the profile was opened without a catalogue.
+            BadEvent: if `k` is below 1.
+        """
+        started = time.perf_counter_ns()
+        if k < 1:
+            raise BadEvent(f"k: expected at least 1, got {k}")
+        catalogue, installed = self.catalogue, self._model()
+        permitted = self.consents.permitted("decide", self.clock_ms())
+        past = history(self.events, catalogue, permitted, recency=self._recency)
+        ranking = rank(catalogue, past, installed.model, exclude, k)
+        items = tuple(
+            RecommendedItem(
+                item_id=catalogue.items[int(index)].item_id,
+                title=catalogue.items[int(index)].title,
+                score=float(ranking.scores[index]),
+                source=ranking.source,
+                reasons=_explain.reasons(
+                    catalogue, past, installed.model, ranking.source, int(index)
+                ),
+            )
+            for index in ranking.order
+        )
+        decision_id = os.urandom(8).hex()
+        self._decisions[decision_id] = _Remembered(
+            past, ranking, installed.model, frozenset(item.item_id for item in items)
+        )
+        while len(self._decisions) > _REMEMBERED_DECISIONS:
+            self._decisions.popitem(last=False)
+        took_us = (time.perf_counter_ns() - started) // 1000
+        return Decision(decision_id, surface, items, installed.version, took_us)
+
+    def explain(self, decision_id: str, item: str) -> Explanation:
+        """Explain one item of one of the latest 64 decisions of this process.
+
+        Raises:
+            UnknownDecision: if the decision is not remembered or did not show the item.
+        """
+        remembered = self._decisions.get(decision_id)
+        index = self.catalogue.index(item)
+        if remembered is None or item not in remembered.shown or index is None:
+            raise UnknownDecision("expected a recent decision and one of its items")
+        return _explain.explain(
+            decision_id,
+            self.catalogue,
+            remembered.past,
+            remembered.model,
+            remembered.ranking.source,
+            index,
+            float(remembered.ranking.scores[index]),
+        )
+
+    def state(self) -> DeviceState:
+        """Return what the device knows about itself."""
+        now_ms = self.clock_ms()
+        installed = self.releases.get()
+        return DeviceState(
+            device_id=self.device_id,
+            population=self.population,
+            consents=self.consents.state(now_ms),
+            pending_consents=len(self.consents.pending()),
+            events=self.events.count(),
+            rounds=len(self.participation.entries()),
+            epsilon=self.participation.epsilon(self.policy.max_delta),
+            target_delta=self.policy.max_delta,
+            release_version=0 if installed is None else installed.manifest.version,
+        )
+
+    def sync(
+        self, servers: Endpoints, trust: TrustRoots, *, token: str | None = None
+    ) -> SyncReport:
+        """Talk to the servers once; the only verb that opens a socket.
+
+        Sends pending consents, takes part in a round if one is offered and acceptable, and
+        installs a newer release. Needs the `device` extra.
+
+        Args:
+            servers: where they are.
+            trust: pinned names and keys.
+            token: one-time enrolment token, on first use.
+
+        Raises:
+            NotEnrolled: if the device has no identity at the ledger and no token was given.
+            TransportError: if a server cannot be reached.
+            OfferRefused, ReleaseRefused, RollbackRefused, ReceiptRefused: see `DeviceSession`.
+        """
+        from tacit.client.sync import sync
+
+        report = sync(self, servers, trust, token=token)
+        self.reload()
+        return report
+
+    def reload(self) -> None:
+        """Read the installed release again, after something else installed one."""
+        self._installed = _InstalledModel()
+
+    def forget(self, *, all: Literal[True]) -> Forgotten:  # noqa: A002 - the verb's public name
+        """Erase everything on this device and close the profile.
+
+        The data key is destroyed, the write-ahead log cut, and the files searched for the key's
+        bytes. Opening the path again starts a new device with a new identity; what noised sums
+        already hold stays bounded by the (ε, δ) that `state` showed.
+        """
+        del all
+        forgotten = erase(self.store)
+        self.close()
+        self._decisions.clear()
+        self.reload()
+        return forgotten
+
+    def _model(self) -> _InstalledModel:
+        if not self._installed.read:
+            release = self.releases.get()
+            if release is None or release.manifest.catalogue_sha256 != self.catalogue.digest.hex():
+                # A model of another catalogue ranks nothing here; fall back until a release fits.
+                self._installed = _InstalledModel(read=True)
+            else:
+                arrays = unpack_arrays(release.model_blob, self.policy.max_model_bytes)
+                self._installed = _InstalledModel(
+                    release.manifest.version, Model.from_arrays(arrays), read=True
+                )
+        return self._installed

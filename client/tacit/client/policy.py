@@ -1,0 +1,64 @@
+"""What a device trusts and what it puts up with; fixed by the app, never by a server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TrustRoots:
+    """Names and public keys pinned in the app.
+
+    Attributes:
+        governance_origin: origin of the governance log's checkpoints.
+        consent_origin: origin of the consent log's checkpoints.
+        ledger_name: key name in the ledger's signed notes.
+        ledger_key: 32-byte Ed25519 public key that signs checkpoints.
+        coordinator_key: 32-byte Ed25519 public key that signs tasks, rounds and releases.
+    """
+
+    governance_origin: str
+    consent_origin: str
+    ledger_name: str
+    ledger_key: bytes
+    coordinator_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where the servers are.
+
+    Attributes:
+        gateway: `host:port` of the device service.
+        ledger: `host:port` of the ledger.
+        ca_pem: PEM certificate of the only authority whose servers are accepted.
+        server_name: name the servers' certificates carry, where it is not the host's.
+    """
+
+    gateway: str
+    ledger: str
+    ca_pem: bytes
+    server_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePolicy:
+    """Limits the device holds a task to, whatever its signed manifest says.
+
+    Attributes:
+        max_epsilon: ε over the device's whole life, at `max_delta`; a task that could go beyond is
+            refused before its first round.
+        max_delta: largest δ of a task.
+        min_cohort: smallest cohort a round may be released from.
+        trust_levels: levels accepted.
+        max_context_bytes, max_model_bytes: largest blobs accepted.
+        clock_skew_ms: how far a server's clock may be ahead of the device's.
+    """
+
+    max_epsilon: float = 20.0
+    max_delta: float = 1e-2
+    min_cohort: int = 2
+    trust_levels: tuple[str, ...] = ("central",)
+    max_context_bytes: int = 64 << 20
+    max_model_bytes: int = 64 << 20
+    clock_skew_ms: int = 60_000
