@@ -129,12 +129,17 @@ def epsilon(events: Sequence[GaussianEvent], target_delta: float) -> EpsilonClai
     checked = epsilon_dp_accounting(events, target_delta)
     require_agreement(reported, checked)
     return EpsilonClaim(
-        epsilon=float(Decimal(reported).quantize(_RESOLUTION, rounding=ROUND_CEILING)),
+        epsilon=round_up(reported),
         target_delta=float(target_delta),
         accountant="opacus-rdp",
         accountant_version=version("opacus"),
         cross_check=CrossCheck(checked, "dp-accounting-rdp", version("dp-accounting")),
     )
+
+
+def round_up(epsilon: float) -> float:
+    """Round a figure up to the 6 decimals in which claims are stated."""
+    return float(Decimal(epsilon).quantize(_RESOLUTION, rounding=ROUND_CEILING))
 
 
 def require_agreement(first: float, second: float) -> None:

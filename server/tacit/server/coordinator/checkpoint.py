@@ -1,7 +1,7 @@
 """The coordinator's memory: the task it runs and the noised sums it has released.
 
     state_dir/
-      task.json            canonical GovernanceEntry of the running task
+      task.json            canonical TaskManifest of the running task
       round-001.npz        noised integers of round 1, …
 
 A learner is a pure function of the noised sums, so nothing else needs to be kept: a restarted
@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.privacy.arrays import pack_arrays, unpack_arrays
+from tacit.privacy.canonical import canonical_json, parse_canonical
 from tacit.privacy.errors import BadDocument
-from tacit.privacy.governance import GovernanceEntry
-from tacit.privacy.task import RoundPlan
+from tacit.privacy.task import RoundPlan, TaskManifest
 from tacit.server.coordinator.errors import StateConflict
 
 _MAX_BYTES = 1 << 31
@@ -34,17 +34,17 @@ class Checkpoint:
         self._dir = state_dir
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def task(self) -> GovernanceEntry | None:
-        """Return the running task's entry, if one was begun."""
+    def task(self) -> TaskManifest | None:
+        """Return the running task, if one was begun."""
         data = self._read("task.json")
         try:
-            return None if data is None else GovernanceEntry.parse(data)
+            return None if data is None else TaskManifest.from_json(parse_canonical(data))
         except BadDocument as error:
             raise StateConflict(f"task.json is damaged: {error}") from None
 
-    def save_task(self, entry: GovernanceEntry) -> None:
+    def save_task(self, manifest: TaskManifest) -> None:
         """Remember the task before it is published, so that a restart publishes the same one."""
-        self._write("task.json", entry.to_bytes())
+        self._write("task.json", canonical_json(manifest.to_json()))
 
     def noised_sum(self, plan: RoundPlan) -> tuple[npt.NDArray[np.int64], str] | None:
         """Return a round's noised integers and the hex digest of their file, if released."""

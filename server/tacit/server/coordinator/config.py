@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tacit.server.coordinator.errors import BadConfiguration
+from tacit.server.errors import BadConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,27 +64,27 @@ class CoordinatorConfig:
         for name in ("epsilon", "target_delta", "task_ttl_s", "round_timeout_s"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise BadConfiguration(f"{name}: expected a number, got {type(value).__name__}")
+                raise BadConfig(f"{name}: expected a number, got {type(value).__name__}")
             if not (math.isfinite(value) and value > 0):
-                raise BadConfiguration(f"{name}: expected a number above 0, got {value}")
+                raise BadConfig(f"{name}: expected a number above 0, got {value}")
         if self.learner not in ("spectral", "popularity"):
-            raise BadConfiguration("learner: expected 'spectral' or 'popularity'")
+            raise BadConfig("learner: expected 'spectral' or 'popularity'")
 
     @classmethod
     def load(cls, path: pathlib.Path) -> CoordinatorConfig:
         """Read a configuration file.
 
         Raises:
-            BadConfiguration: if it cannot be read, or a key is unknown, missing or out of range.
+            BadConfig: if it cannot be read, or a key is unknown, missing or out of range.
         """
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
-            raise BadConfiguration(f"coordinator: expected a JSON file, {error}") from None
+            raise BadConfig(f"coordinator: expected a JSON file, {error}") from None
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(set(document) - known):
-            raise BadConfiguration(f"coordinator: unknown key {unknown[0]!r}")
+            raise BadConfig(f"coordinator: unknown key {unknown[0]!r}")
         try:
             return cls(**document)
         except TypeError as error:
-            raise BadConfiguration(f"coordinator: {error}") from None
+            raise BadConfig(f"coordinator: {error}") from None

@@ -1,23 +1,19 @@
-"""Errors raised by the coordinator.
+"""Errors of the coordinator, below `tacit.server.errors`.
 
-    CoordinatorError (Exception)
-    ├── BadConfiguration    the configuration cannot be used
-    ├── RoundFailed         a round ended without a sum; nothing was spent for it
-    └── StateConflict       the checkpoint contradicts the ledger: refuse to train
+ServerError
+└── RoundFailed      a round ended without a sum; nothing was spent for it
+StateCorrupt
+└── StateConflict    the checkpoint contradicts the ledger: refuse to train
 """
 
+from __future__ import annotations
 
-class CoordinatorError(Exception):
-    """Root of everything the coordinator raises on purpose."""
-
-
-class BadConfiguration(CoordinatorError):  # noqa: N818
-    """The configuration cannot be used; the message names the field."""
+from tacit.server.errors import ServerError, StateCorrupt
 
 
-class RoundFailed(CoordinatorError):  # noqa: N818
+class RoundFailed(ServerError):  # noqa: N818 - named for what happened
     """A round ended without a sum; nothing was spent for it."""
 
 
-class StateConflict(CoordinatorError):  # noqa: N818
+class StateConflict(StateCorrupt):
     """The coordinator's checkpoint contradicts the ledger, so it refuses to train."""

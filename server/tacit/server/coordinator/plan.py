@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from tacit.privacy.accounting import calibrate
-from tacit.privacy.task import MAX_INTEGER_NORM, RoundPlan
-from tacit.server.coordinator.learners import RoundSpec
-
-_MIN_INTEGER_NORM = 4_096
-_MAX_ROUNDING_LOSS = 0.005
-
-
-def integer_norm_for(length: int) -> int:
-    """Choose L so that rounding costs at most 0.5% of the norm.
-
-    Stochastic rounding of d coordinates adds up to d/4 to the squared norm, so L² must exceed
-    (d/4)/(1 − 0.995²). At least 4096, which makes rounding noise negligible beside DP noise, and
-    at most 32767, which 16-bit integers hold.
-
-    Args:
-        length: d, the number of coordinates.
-    """
-    needed = math.sqrt(length / 4 / (1 - (1 - _MAX_ROUNDING_LOSS) ** 2))
-    return min(MAX_INTEGER_NORM, max(_MIN_INTEGER_NORM, math.ceil(needed)))
+from tacit.privacy.task import RoundPlan
+from tacit.server.coordinator.learners import RoundSpec, integer_norm_for
 
 
 def plan_rounds(

@@ -7,8 +7,8 @@ import logging
 import pathlib
 import sys
 
+from tacit.server.errors import ServerError
 from tacit.server.gateway.config import GatewayConfig
-from tacit.server.gateway.errors import GatewayError
 from tacit.server.gateway.server import serve
 from tacit.server.process import exit_with_parent
 
@@ -26,7 +26,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
         serve(GatewayConfig.load(options.config))
-    except GatewayError as error:
+    except ServerError as error:
         sys.stderr.write(f"tacit gateway: {error}\n")
         return 1
     return 0

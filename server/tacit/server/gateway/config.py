@@ -7,7 +7,7 @@ import json
 import pathlib
 from dataclasses import dataclass
 
-from tacit.server.gateway.errors import GatewayError
+from tacit.server.errors import BadConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +45,16 @@ class GatewayConfig:
         """Read a configuration file.
 
         Raises:
-            GatewayError: if it cannot be read, or a key is unknown or missing.
+            BadConfig: if it cannot be read, or a key is unknown or missing.
         """
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
-            raise GatewayError(f"gateway configuration: expected a JSON file, {error}") from None
+            raise BadConfig(f"gateway configuration: expected a JSON file, {error}") from None
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(set(document) - known):
-            raise GatewayError(f"gateway configuration: unknown key {unknown[0]!r}")
+            raise BadConfig(f"gateway configuration: unknown key {unknown[0]!r}")
         try:
             return cls(**document)
         except TypeError as error:
-            raise GatewayError(f"gateway configuration: {error}") from None
+            raise BadConfig(f"gateway configuration: {error}") from None

@@ -1,17 +1,18 @@
-"""Errors raised by the gateway.
+"""Errors of the gateway, below `tacit.server.errors`.
 
-    GatewayError (Exception)
-    ├── Refused          one device's request is turned down; everyone else's round goes on
-    └── RoundAborted     the round ends without a sum
+FailedPrecondition
+└── NotAdmitted      one device's request is turned down; everyone else's round goes on
+ServerError
+└── RoundAborted     the round ends without a sum
 """
 
+from __future__ import annotations
 
-class GatewayError(Exception):
-    """Root of everything the gateway raises on purpose."""
+from tacit.server.errors import FailedPrecondition, ServerError
 
 
-class Refused(GatewayError):  # noqa: N818 - a refusal is an answer, not a fault
-    """A device's request is turned down.
+class NotAdmitted(FailedPrecondition):
+    """A device may not join the round, or its contribution may not enter the sum.
 
     Attributes:
         reason: short stable name, used in counts and logs; never user data.
@@ -22,5 +23,5 @@ class Refused(GatewayError):  # noqa: N818 - a refusal is an answer, not a fault
         self.reason = reason
 
 
-class RoundAborted(GatewayError):  # noqa: N818
+class RoundAborted(ServerError):  # noqa: N818 - named for what happened
     """A round ends without a sum: too few contributions, or it was replaced."""

@@ -27,8 +27,9 @@ from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.signatures import SigningKey, key_id, verify
 from tacit.privacy.task import RoundHeader, TaskManifest
+from tacit.server.errors import InvalidRequest
 from tacit.server.gateway.config import GatewayConfig
-from tacit.server.gateway.errors import GatewayError, Refused
+from tacit.server.gateway.errors import NotAdmitted
 from tacit.server.gateway.round import Round, RoundSum
 from tacit.server.ledger.client import ConsentState
 from tacit.v1 import device_pb2, gateway_pb2, ledger_pb2
@@ -112,7 +113,7 @@ class Gateway:
         try:
             signals, consent_sequence = self._admit(current, device_id)
             current.offer(device_id, signals)
-        except Refused as refusal:
+        except NotAdmitted as refusal:
             return device_pb2.CheckInReply(
                 idle_reason=str(refusal), latest_release=self._latest_release
             )
@@ -144,11 +145,11 @@ class Gateway:
         4. the dtype is int16, and the vector passes `Round.accept`.
 
         Raises:
-            Refused: naming the check that failed.
+            NotAdmitted: naming the check that failed.
         """
         current = self._round
         if current is None or not current.is_open:
-            raise Refused("round closed", "no round is open")
+            raise NotAdmitted("round closed", "no round is open")
         if (
             message.task_sha256.hex() != current.header.task_sha256
             or message.round_id != current.plan.round_id
@@ -214,7 +215,7 @@ class Gateway:
         signature on both, the digests that tie header, task and context together, the expiry.
 
         Raises:
-            GatewayError: if verification fails, or another round is running.
+            InvalidRequest: if verification fails, or another round is running.
             RoundAborted: if too few devices contributed.
         """
         manifest, header = self._verify_request(request)
@@ -244,7 +245,9 @@ class Gateway:
             self._task_entries = {}
             self._rounds.append(current)
             self._announce()
-        logger.info("round %d of %s opened, %d eligible", header.round_id, manifest.task_id, eligible)
+        logger.info(
+            "round %d of %s opened, %d eligible", header.round_id, manifest.task_id, eligible
+        )
         try:
             current.wait()
             result = current.close(lambda ids: self._signals_granted(manifest.purpose, ids))
@@ -310,7 +313,7 @@ class Gateway:
             entry = GovernanceEntry.parse(request.task.entry)
             entry.verify(self._coordinator_key, coordinator)
             if entry.kind != "task":
-                raise GatewayError(f"expected a task entry, got {entry.kind!r}")
+                raise InvalidRequest(f"expected a task entry, got {entry.kind!r}")
             manifest = TaskManifest.from_json(entry.body)
             verify(
                 self._coordinator_key,
@@ -321,21 +324,21 @@ class Gateway:
             header = RoundHeader.from_json(parse_canonical(request.round_header))
             manifest.round_plan(header.round_id)
         except (BadSignature, BadDocument) as error:
-            raise GatewayError(f"the round was refused: {error}") from None
+            raise InvalidRequest(f"the round was refused: {error}") from None
         if header.task_sha256 != manifest.digest().hex():
-            raise GatewayError("the round was refused: its header names another task")
+            raise InvalidRequest("the round was refused: its header names another task")
         if header.context_sha256 != hashlib.sha256(request.context).hexdigest():
-            raise GatewayError("the round was refused: its context does not match its header")
+            raise InvalidRequest("the round was refused: its context does not match its header")
         now_ms = self._now_ms()
         if not now_ms < min(header.closes_at_ms, manifest.expires_at_ms):
-            raise GatewayError("the round was refused: it has expired")
+            raise InvalidRequest("the round was refused: it has expired")
         return manifest, header
 
     def _admit(self, current: Round, device_id: str) -> tuple[frozenset[str], int]:
         """Return the signals this device may use now, and its consent sequence.
 
         Raises:
-            Refused: if the device may not take part, or has no signal to take part with.
+            NotAdmitted: if the device may not take part, or has no signal to take part with.
         """
         manifest = current.manifest
         states = self._ledger.consent_states(manifest.purpose, [device_id])

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from tacit.privacy.errors import BadContribution
 from tacit.privacy.quantize import check_contribution
 from tacit.privacy.task import RoundHeader, RoundPlan, TaskManifest
-from tacit.server.gateway.errors import Refused, RoundAborted
+from tacit.server.gateway.errors import NotAdmitted, RoundAborted
 
 BYTES_PER_VALUE = 2
 
@@ -99,12 +99,14 @@ class Round:
         """Record that a device was offered the round, to be answered from these signals.
 
         Raises:
-            Refused: if the round is closed, or the device has already contributed to it.
+            NotAdmitted: if the round is closed, or the device has already contributed to it.
         """
         with self._condition:
             self._check_open()
             if device_id in self._vectors:
-                raise Refused("already contributed", "this device has contributed to this round")
+                raise NotAdmitted(
+                    "already contributed", "this device has contributed to this round"
+                )
             self._offered[device_id] = signals
             self.counts.offered = len(self._offered)
 
@@ -118,7 +120,7 @@ class Round:
             int16_values: the vector as it came, little-endian.
 
         Raises:
-            Refused: if the round is closed, the device was not offered it, the vector has the
+            NotAdmitted: if the round is closed, the device was not offered it, the vector has the
                 wrong length or norm, or differs from one already accepted.
         """
         expected_bytes = self.plan.length * BYTES_PER_VALUE
@@ -149,11 +151,11 @@ class Round:
             self._last_s = self._monotonic_s()
             self._condition.notify_all()
 
-    def refuse(self, reason: str, message: str) -> Refused:
+    def refuse(self, reason: str, message: str) -> NotAdmitted:
         """Count a refusal and return the error to raise."""
         with self._condition:
             self.counts.refused[reason] += 1
-        return Refused(reason, message)
+        return NotAdmitted(reason, message)
 
     def wait(self) -> None:
         """Block until the round should close: all in, quiet, or out of time."""
@@ -161,9 +163,7 @@ class Round:
             while self._open:
                 now_s = self._monotonic_s()
                 enough = len(self._vectors) >= self.manifest.cohort_min
-                everyone = len(self._vectors) >= min(
-                    self.counts.eligible, self.manifest.cohort_max
-                )
+                everyone = len(self._vectors) >= min(self.counts.eligible, self.manifest.cohort_max)
                 if now_s >= self._deadline_s or (enough and everyone):
                     return
                 quiet_until_s = self._last_s + self._quiet_s
@@ -178,8 +178,8 @@ class Round:
         """Cut off: drop those who withdrew meanwhile, sum the rest, forget the vectors.
 
         Args:
-            signals_granted: given device ids, the signals each grants now. A device that is missing,
-                or that no longer grants every signal it was offered with, is dropped.
+            signals_granted: given device ids, the signals each grants now. A device that is
+                missing, or no longer grants every signal it was offered with, is dropped.
 
         Raises:
             RoundAborted: if the round was closed before, or fewer than `cohort_min` remain.
@@ -216,4 +216,4 @@ class Round:
 
     def _check_open(self) -> None:
         if not self._open:
-            raise Refused("round closed", "the round is closed")
+            raise NotAdmitted("round closed", "the round is closed")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import pathlib
-import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +13,12 @@ import grpc
 
 from tacit.privacy.signatures import SigningKey
 from tacit.server.authn import RequestVerifier
+from tacit.server.errors import AddressInUse, BadConfig, ServerError
 from tacit.server.gateway.config import GatewayConfig
-from tacit.server.gateway.errors import GatewayError
 from tacit.server.gateway.gateway import Gateway
 from tacit.server.gateway.services import BridgeService, DeviceService
-from tacit.server.ledger.client import LedgerClient, LedgerUnavailable
+from tacit.server.ledger.client import LedgerClient
+from tacit.server.process import stop_event
 from tacit.v1 import device_pb2_grpc, gateway_pb2_grpc
 
 logger = logging.getLogger("tacit.gateway")
@@ -36,19 +36,18 @@ class GatewayServer:
         config: see `GatewayConfig`.
 
     Raises:
-        GatewayError: if a key or certificate cannot be read, or the address is in use.
+        BadConfig: if a key or certificate cannot be read.
+        AddressInUse: if the address is taken.
     """
 
     def __init__(self, config: GatewayConfig) -> None:
         try:
             key = SigningKey(bytes.fromhex(_read(config.signing_key).decode("ascii").strip()))
         except ValueError:
-            raise GatewayError("the signing key file: expected 64 hexadecimal digits") from None
+            raise BadConfig("the signing key file: expected 64 hexadecimal digits") from None
         self._ledger = LedgerClient(config.ledger_address, _read(config.ledger_ca), key)
         self.gateway = Gateway(config, self._ledger, key)
-        verifier = RequestVerifier(
-            self.gateway.public_key_of, lambda: time.time_ns() // 1_000_000
-        )
+        verifier = RequestVerifier(self.gateway.public_key_of, lambda: time.time_ns() // 1_000_000)
         self._devices = grpc.server(
             ThreadPoolExecutor(config.max_workers, "device"),
             options=[
@@ -65,7 +64,7 @@ class GatewayServer:
         try:
             self._devices.add_secure_port(config.address, credentials)
         except RuntimeError:
-            raise GatewayError(
+            raise AddressInUse(
                 f"cannot listen on {config.address}: the port is in use or not allowed; "
                 "choose another address"
             ) from None
@@ -107,7 +106,7 @@ class GatewayServer:
         while not self._stopped.wait(_RELEASE_POLL_S):
             try:
                 self.gateway.refresh_release()
-            except LedgerUnavailable as error:
+            except ServerError as error:
                 logger.warning("cannot ask the ledger for releases: %s", error)
 
 
@@ -115,11 +114,9 @@ def serve(config: GatewayConfig) -> None:
     """Serve until SIGTERM or SIGINT; prints `ready ADDRESS` once devices may connect.
 
     Raises:
-        GatewayError: if the gateway cannot start.
+        ServerError: if the gateway cannot start.
     """
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_event()
     server = GatewayServer(config)
     server.start()
     print(f"ready {config.address}", flush=True)  # noqa: T201 - the parent process reads this
@@ -131,4 +128,4 @@ def _read(path: str) -> bytes:
     try:
         return pathlib.Path(path).read_bytes()
     except OSError as error:
-        raise GatewayError(f"cannot read {path}: {error.strerror}") from None
+        raise BadConfig(f"cannot read {path}: {error.strerror}") from None

@@ -9,10 +9,10 @@ from typing import NoReturn, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from tacit.server.authn import RequestVerifier, Unauthenticated
-from tacit.server.gateway.errors import GatewayError, Refused, RoundAborted
+from tacit.server.authn import RequestVerifier
+from tacit.server.errors import LedgerUnavailable, Refused, ServerError
+from tacit.server.gateway.errors import RoundAborted
 from tacit.server.gateway.gateway import Gateway
-from tacit.server.ledger.client import LedgerUnavailable
 from tacit.v1 import (
     auth_pb2,
     device_pb2,
@@ -27,6 +27,7 @@ logger = logging.getLogger("tacit.gateway")
 BLOB_CHUNK_BYTES = 1 << 20
 _SERVICE = "/tacit.v1.DeviceService/"
 _Body = TypeVar("_Body", bound=Message)
+_Result = TypeVar("_Result")
 
 
 class DeviceService(device_pb2_grpc.DeviceServiceServicer):
@@ -47,21 +48,21 @@ class DeviceService(device_pb2_grpc.DeviceServiceServicer):
     ) -> device_pb2.CheckInReply:
         """Offer a round."""
         device_id, body = self._open("CheckIn", request, device_pb2.CheckInRequest(), context)
-        return self._answer(lambda: self._gateway.check_in(device_id, body.known_size), context)
+        return _answer(lambda: self._gateway.check_in(device_id, body.known_size), context)
 
     def Contribute(  # noqa: N802
         self, request: auth_pb2.SignedRequest, context: grpc.ServicerContext
     ) -> device_pb2.ContributeReply:
         """Take a contribution."""
         device_id, body = self._open("Contribute", request, device_pb2.Contribution(), context)
-        self._answer(lambda: self._gateway.contribute(device_id, body), context)
+        _answer(lambda: self._gateway.contribute(device_id, body), context)
         return device_pb2.ContributeReply()
 
     def FetchBlob(  # noqa: N802
         self, request: device_pb2.FetchBlobRequest, context: grpc.ServicerContext
     ) -> Iterator[ledger_pb2.BlobChunk]:
         """Stream a public blob."""
-        content = self._answer(lambda: self._gateway.blob(request.sha256), context)
+        content = _answer(lambda: self._gateway.blob(request.sha256), context)
         for start in range(0, len(content), BLOB_CHUNK_BYTES):
             yield ledger_pb2.BlobChunk(content=content[start : start + BLOB_CHUNK_BYTES])
 
@@ -69,7 +70,7 @@ class DeviceService(device_pb2_grpc.DeviceServiceServicer):
         self, request: device_pb2.GetReleaseRequest, context: grpc.ServicerContext
     ) -> device_pb2.GetReleaseReply:
         """Return the newest release."""
-        return self._answer(
+        return _answer(
             lambda: self._gateway.release(request.population, request.known_size), context
         )
 
@@ -80,29 +81,12 @@ class DeviceService(device_pb2_grpc.DeviceServiceServicer):
         body: _Body,
         context: grpc.ServicerContext,
     ) -> tuple[str, _Body]:
+        device_id, data = _answer(lambda: self._verifier.open(_SERVICE + method, request), context)
         try:
-            device_id, data = self._verifier.open(_SERVICE + method, request)
             body.ParseFromString(data)
-        except Unauthenticated as error:
-            logger.warning("%s refused: %s", method, error)
-            _abort(context, grpc.StatusCode.UNAUTHENTICATED, str(error))
         except DecodeError:
             _abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"expected a {method} message")
-        except LedgerUnavailable as error:
-            _abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
         return device_id, body
-
-    def _answer(self, work: Callable[[], _Answer], context: grpc.ServicerContext) -> _Answer:
-        try:
-            return work()
-        except Refused as refusal:
-            logger.warning("refused: %s (%s)", refusal.reason, refusal)
-            _abort(context, grpc.StatusCode.FAILED_PRECONDITION, str(refusal))
-        except LedgerUnavailable as error:
-            _abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
-
-
-_Answer = TypeVar("_Answer")
 
 
 class BridgeService(gateway_pb2_grpc.GatewayServiceServicer):
@@ -115,16 +99,7 @@ class BridgeService(gateway_pb2_grpc.GatewayServiceServicer):
         self, request: gateway_pb2.RunRoundRequest, context: grpc.ServicerContext
     ) -> gateway_pb2.RunRoundReply:
         """Run one round and return its sum."""
-        try:
-            result = self._gateway.run_round(request)
-        except RoundAborted as error:
-            logger.warning("round aborted: %s", error)
-            _abort(context, grpc.StatusCode.ABORTED, str(error))
-        except GatewayError as error:
-            logger.warning("round refused: %s", error)
-            _abort(context, grpc.StatusCode.FAILED_PRECONDITION, str(error))
-        except LedgerUnavailable as error:
-            _abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
+        result = _answer(lambda: self._gateway.run_round(request), context)
         return gateway_pb2.RunRoundReply(
             sum=result.values.astype("<i8").tobytes(), contributions=result.contributions
         )
@@ -136,6 +111,21 @@ class BridgeService(gateway_pb2_grpc.GatewayServiceServicer):
         return self._gateway.status()
 
 
+def _answer(work: Callable[[], _Result], context: grpc.ServicerContext) -> _Result:
+    """Return what `work` returns; a refusal becomes the status that names it, and one log line."""
+    try:
+        return work()
+    except Refused as refusal:
+        logger.warning("refused (%s): %s", refusal.status, refusal)
+        _abort(context, grpc.StatusCode[refusal.status], str(refusal))
+    except RoundAborted as error:
+        logger.warning("round aborted: %s", error)
+        _abort(context, grpc.StatusCode.ABORTED, str(error))
+    except LedgerUnavailable as error:
+        logger.warning("the ledger does not answer: %s", error)
+        _abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
+
+
 def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, message: str) -> NoReturn:
     context.abort(code, message)
-    raise GatewayError(message)  # abort always raises; this tells the type checker
+    raise ServerError(message)  # abort always raises; this tells the type checker

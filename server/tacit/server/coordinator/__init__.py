@@ -1,0 +1,1 @@
+"""The coordinator: tasks, rounds, the noise boundary, learners and releases."""

@@ -1,0 +1,279 @@
+"""One task from manifest to release: the loop that spends privacy budget.
+
+For each round, in this order; the crash points are where a restart resumes:
+
+    1  context   = learner.context(history)            pure: replayed bit for bit
+    2  sum       = runner.run(header, context)         devices contribute, gateway sums
+       ── crash: nothing was spent; the round runs again, devices send the same integers
+    3  reserve   in the ledger, durable                same key, same body: the same reservation
+       ── crash: spent > released; the round runs again under the same reservation
+    4  noise     drawn from the OS, added              exists in this process only
+    5  save      noised integers, fsync                the one noised value of this round
+       ── crash: the saved value is committed on restart, never a second one drawn
+    6  commit    in the ledger, with the digest of 5
+    7  history  += decoded(noised)
+
+So spent ≥ released at every moment, and no round is ever noised twice for release.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tacit.privacy.accounting import GaussianEvent, epsilon_rdp, round_up
+from tacit.privacy.arrays import pack_arrays
+from tacit.privacy.budget_documents import ReserveDocument
+from tacit.privacy.governance import GovernanceEntry
+from tacit.privacy.release import ReleaseManifest
+from tacit.privacy.signatures import SigningKey
+from tacit.privacy.task import RoundHeader, RoundPlan, TaskManifest
+from tacit.server.coordinator.checkpoint import Checkpoint
+from tacit.server.coordinator.config import CoordinatorConfig
+from tacit.server.coordinator.errors import RoundFailed, StateConflict
+from tacit.server.coordinator.learners import Learner, NoisedSum
+from tacit.server.coordinator.noise import decoded, noised
+from tacit.server.coordinator.plan import plan_rounds
+from tacit.server.ledger.client import LedgerClient
+from tacit.v1 import budget_pb2, gateway_pb2
+
+logger = logging.getLogger("tacit.coordinator")
+
+
+@dataclass(frozen=True, slots=True)
+class CohortSum:
+    """What all gateways together return for one round.
+
+    Attributes:
+        values: exact sum of contributions, shape (length,), int64.
+        contributions: how many were summed.
+    """
+
+    values: npt.NDArray[np.int64]
+    contributions: int
+
+
+class RoundRunner(Protocol):
+    """Carries one round to the gateways and back; Flower in production."""
+
+    def run(self, request: gateway_pb2.RunRoundRequest, timeout_s: float) -> CohortSum:
+        """Run a round.
+
+        Raises:
+            RoundFailed: if no sum came back.
+        """
+        ...
+
+
+class Trainer:
+    """Runs one task to its release, or resumes it.
+
+    Args:
+        config: the task to run.
+        learner: consumes noised sums only.
+        ledger: budget, governance log and release registry.
+        key: the coordinator's signing key.
+        checkpoint: survives the process.
+        runner: reaches the gateways.
+        now_ms: wall clock.
+        random_bytes: the operating system's CSPRNG in production; noise rests on it.
+    """
+
+    def __init__(
+        self,
+        config: CoordinatorConfig,
+        learner: Learner,
+        ledger: LedgerClient,
+        key: SigningKey,
+        checkpoint: Checkpoint,
+        runner: RoundRunner,
+        *,
+        now_ms: Callable[[], int],
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self._config = config
+        self._learner = learner
+        self._ledger = ledger
+        self._key = key
+        self._checkpoint = checkpoint
+        self._runner = runner
+        self._now_ms = now_ms
+        self._random_bytes = random_bytes
+
+    def run(self) -> ReleaseManifest:
+        """Train and publish; safe to call again after a crash at any point.
+
+        Raises:
+            RoundFailed: if a round failed `round_attempts` times.
+            StateConflict: if the checkpoint contradicts the ledger.
+            Refused: if the ledger refuses the task, a spend or the release.
+        """
+        manifest = self._manifest()
+        index = self._ledger.append_governance("task", manifest.to_json(), manifest.issued_at_ms)
+        logger.info("task %s is entry %d of the governance log", manifest.task_id, index)
+        history: list[NoisedSum] = []
+        for plan in manifest.rounds:
+            history.append(self._round(manifest, index, plan, history))
+        return self._publish(manifest, history)
+
+    # --- the task ------------------------------------------------------------------------------
+
+    def _manifest(self) -> TaskManifest:
+        """Return the running task; a new one is saved before anyone sees it."""
+        saved = self._checkpoint.task()
+        if saved is not None:
+            if saved.task_id != self._config.task_id:
+                raise StateConflict(
+                    f"expected task {self._config.task_id!r} in the checkpoint, got another; "
+                    "use a new state directory for a new task"
+                )
+            return saved
+        config = self._config
+        rounds = plan_rounds(self._learner.rounds(), config.epsilon, config.target_delta)
+        issued_at_ms = self._now_ms()
+        manifest = TaskManifest(
+            task_id=config.task_id,
+            population=config.population,
+            purpose="learn",
+            learner=self._learner.name,
+            signals=dict(config.signals),
+            rounds=rounds,
+            trust_level="central",
+            cohort_min=config.cohort_min,
+            cohort_max=config.cohort_max,
+            cohort_expected=config.cohort_expected,
+            participation_bound=len(rounds),
+            unit="user",
+            neighboring_relation="add_remove",
+            epsilon=config.epsilon,
+            target_delta=config.target_delta,
+            budget_account=config.budget_account,
+            catalogue_sha256=config.catalogue_sha256,
+            issued_at_ms=issued_at_ms,
+            expires_at_ms=issued_at_ms + int(config.task_ttl_s * 1000),
+            base_release=0,
+        )
+        manifest.check()
+        self._checkpoint.save_task(manifest)
+        return manifest
+
+    # --- a round -------------------------------------------------------------------------------
+
+    def _round(
+        self, manifest: TaskManifest, index: int, plan: RoundPlan, history: list[NoisedSum]
+    ) -> NoisedSum:
+        context = pack_arrays(self._learner.context(plan.round_id, history))  # 1
+        spend = self._spend(manifest, plan, hashlib.sha256(context).hexdigest())
+        released = self._checkpoint.noised_sum(plan)
+        if released is None:
+            total = self._collect(manifest, index, plan, context)  # 2
+            reservation = self._ledger.reserve(spend).reservation  # 3
+            if reservation.state == budget_pb2.RESERVATION_STATE_COMMITTED:
+                raise StateConflict(
+                    f"round {plan.round_id} was released before, but its noised sum is missing "
+                    "from the checkpoint; refusing to draw another"
+                )
+            integers = noised(total.values, plan, self._random_bytes)  # 4
+            digest = self._checkpoint.save_noised_sum(plan, integers)  # 5
+        else:
+            integers, digest = released
+            reservation = self._ledger.reserve(spend).reservation
+        if reservation.state != budget_pb2.RESERVATION_STATE_COMMITTED:
+            account = spend.account_id
+            committed = self._ledger.commit(account, spend.reservation_id, digest)  # 6
+            logger.info("%s committed, epsilon %s", spend.reservation_id, committed.epsilon_spent)
+        elif reservation.release_sha256 != digest:
+            raise StateConflict(
+                f"{spend.reservation_id}: the ledger committed another noised sum than the "
+                "checkpoint holds; refusing to train"
+            )
+        return decoded(integers, plan)  # 7
+
+    def _spend(
+        self, manifest: TaskManifest, plan: RoundPlan, context_sha256: str
+    ) -> ReserveDocument:
+        name = _reservation_id(manifest, plan)
+        return ReserveDocument(
+            reservation_id=name,
+            account_id=manifest.budget_account,
+            purpose=manifest.purpose,
+            idempotency_key=name,
+            task_sha256=manifest.digest().hex(),
+            round_id=plan.round_id,
+            context_sha256=context_sha256,
+            event=GaussianEvent(plan.noise_multiplier),
+        )
+
+    def _collect(
+        self, manifest: TaskManifest, index: int, plan: RoundPlan, context: bytes
+    ) -> CohortSum:
+        """Run the round until a sum comes, at most `round_attempts` times."""
+        failure: RoundFailed | None = None
+        for attempt in range(1, self._config.round_attempts + 1):
+            opened_at_ms = self._now_ms()
+            header = RoundHeader(
+                task_sha256=manifest.digest().hex(),
+                round_id=plan.round_id,
+                context_sha256=hashlib.sha256(context).hexdigest(),
+                opened_at_ms=opened_at_ms,
+                closes_at_ms=opened_at_ms + int(self._config.round_timeout_s * 1000),
+            ).to_bytes()
+            request = gateway_pb2.RunRoundRequest(
+                task=self._ledger.logged_entry(index, 0),
+                round_header=header,
+                round_signature=self._key.sign(RoundHeader.SIGNING_CONTEXT, header),
+                context=context,
+            )
+            try:
+                total = self._runner.run(request, self._config.round_timeout_s)
+            except RoundFailed as error:
+                logger.warning("round %d, attempt %d: %s", plan.round_id, attempt, error)
+                failure = error
+                continue
+            if total.values.shape != (plan.length,):
+                raise StateConflict(
+                    f"expected a sum of {plan.length} values, got {total.values.shape}"
+                )
+            return total
+        raise failure or RoundFailed("no attempt was allowed")
+
+    # --- the release ---------------------------------------------------------------------------
+
+    def _publish(self, manifest: TaskManifest, history: list[NoisedSum]) -> ReleaseManifest:
+        """Publish the model; a release of this task that is already there is returned as it is."""
+        task_sha256 = manifest.digest().hex()
+        version = 1
+        latest = self._ledger.latest_release(manifest.population, 0)
+        if latest is not None:
+            newest = ReleaseManifest.from_json(GovernanceEntry.parse(latest.entry).body)
+            if newest.task_sha256 == task_sha256:
+                return newest
+            version = newest.version + 1
+        blob = pack_arrays(self._learner.model(history))
+        self._ledger.put_blob(blob)
+        events = [GaussianEvent(plan.noise_multiplier) for plan in manifest.rounds]
+        release = ReleaseManifest(
+            population=manifest.population,
+            version=version,
+            task_sha256=task_sha256,
+            model_sha256=hashlib.sha256(blob).hexdigest(),
+            model_bytes=len(blob),
+            catalogue_sha256=manifest.catalogue_sha256,
+            reservations=tuple(_reservation_id(manifest, plan) for plan in manifest.rounds),
+            epsilon=round_up(epsilon_rdp(events, manifest.target_delta)),
+            target_delta=manifest.target_delta,
+            created_at_ms=self._now_ms(),
+        )
+        self._ledger.append_governance("release", release.to_json(), release.created_at_ms)
+        logger.info("release %d published, epsilon %s", version, release.epsilon)
+        return release
+
+
+def _reservation_id(manifest: TaskManifest, plan: RoundPlan) -> str:
+    return f"{manifest.task_id}/{plan.round_id}"

@@ -1,0 +1,71 @@
+"""What a demo was asked to do; saved in its state directory so that `--resume` does the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import pathlib
+from dataclasses import dataclass
+
+from tacit.simulations.errors import BadExperiment
+
+DEFAULT_DEVICES = 400
+SHORT_DEVICES = 40
+MIN_DEVICES = 20
+_FILE = "demo.json"
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """Options of one demo.
+
+    Attributes:
+        data: path of a data set, or empty for a generated population.
+        devices: number of devices, or 0 for every user of the data set (or the default of a
+            generated population).
+        epsilon: ε the whole training may spend, > 0.
+        rounds: rounds, or 0 for the learner's rule.
+        seed: of the population and of who consents to what; never of protective noise.
+        short: at most 40 devices, for continuous integration.
+    """
+
+    data: str = ""
+    devices: int = 0
+    epsilon: float = 8.0
+    rounds: int = 0
+    seed: int = 0
+    short: bool = False
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.epsilon) and self.epsilon > 0):
+            raise BadExperiment(f"--epsilon: expected a finite number above 0, got {self.epsilon}")
+        if self.devices and self.devices < MIN_DEVICES:
+            raise BadExperiment(f"--devices: expected at least {MIN_DEVICES}, got {self.devices}")
+        if self.rounds < 0 or self.seed < 0:
+            raise BadExperiment("--rounds and --seed: expected numbers of 0 or more")
+
+    def device_limit(self) -> int | None:
+        """Return the largest number of devices to run, or None for no limit."""
+        if self.short:
+            return min(self.devices or SHORT_DEVICES, SHORT_DEVICES)
+        return self.devices or None
+
+    def save(self, state: pathlib.Path) -> None:
+        """Write the options into a state directory."""
+        text = json.dumps(dataclasses.asdict(self), indent=2)
+        (state / _FILE).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, state: pathlib.Path) -> DemoOptions:
+        """Read the options of an earlier demo.
+
+        Raises:
+            BadExperiment: if the directory holds no demo.
+        """
+        try:
+            return cls(**json.loads((state / _FILE).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            raise BadExperiment(
+                f"--resume: expected a state directory of an earlier demo, got {state}"
+            ) from None

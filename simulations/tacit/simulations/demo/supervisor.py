@@ -1,0 +1,158 @@
+"""Start, watch and stop the processes of a deployment on this machine.
+
+Every process gets a log file and a process group of its own, and is told by the kernel to stop
+when this one dies. Flower's processes start children of their own; stopping a process stops its
+whole group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pathlib
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tacit.simulations.errors import DemoFailed
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_POLL_S = 0.1
+_TAIL_LINES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One supervised process.
+
+    Attributes:
+        name: as people know it: `ledger`, `superlink`, `gateway`, `supernode`, `fleet`.
+        popen: the handle.
+        log: its standard error (and output, unless read by the caller).
+    """
+
+    name: str
+    popen: subprocess.Popen[str]
+    log: pathlib.Path
+
+
+class Supervisor:
+    """Owns the processes it started; use as a context manager."""
+
+    def __init__(self, log_dir: pathlib.Path) -> None:
+        self._log_dir = log_dir
+        self._processes: dict[str, Process] = {}
+        log_dir.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Supervisor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        read_output: bool = False,
+    ) -> Process:
+        """Start a process; its output goes to `NAME.log`.
+
+        Args:
+            name: unique name.
+            command: program and arguments.
+            env: its environment; ours by default.
+            read_output: keep standard output as a pipe for the caller to read.
+        """
+        log = self._log_dir / f"{name}.log"
+        with log.open("ab") as file:
+            popen = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if read_output else file,
+                stderr=file,
+                env=None if env is None else dict(env),
+                text=True,
+                start_new_session=True,
+                preexec_fn=_stop_with_parent,
+            )
+        process = Process(name, popen, log)
+        self._processes[name] = process
+        return process
+
+    def wait_for(self, name: str, ready: Callable[[], bool], timeout_s: float) -> None:
+        """Wait until `ready()`; fail clearly if the process dies or takes too long.
+
+        Raises:
+            DemoFailed: naming the process, its log and its last lines.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while not ready():
+            self.check()
+            if time.monotonic() > deadline_s:
+                raise DemoFailed(
+                    f"{name} was not ready after {timeout_s:.0f} s; see {self._log(name)}"
+                )
+            time.sleep(_POLL_S)
+
+    def check(self) -> None:
+        """Fail if a supervised process has ended.
+
+        Raises:
+            DemoFailed: naming the process and its last log lines.
+        """
+        for process in self._processes.values():
+            code = process.popen.poll()
+            if code is not None:
+                how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+                raise DemoFailed(f"{process.name} {how}{_tail(process.log)}")
+
+    def forget(self, name: str) -> None:
+        """Stop watching a process that has ended as it should."""
+        self._processes.pop(name, None)
+
+    def pid(self, name: str) -> int:
+        """Return a process's id."""
+        return self._processes[name].popen.pid
+
+    def stop(self, grace_s: float = 5.0) -> None:
+        """Stop every process group, last started first: SIGTERM, then SIGKILL after `grace_s`."""
+        processes = list(reversed(self._processes.values()))
+        self._processes = {}
+        for process in processes:
+            _signal_group(process, signal.SIGTERM)
+        deadline_s = time.monotonic() + grace_s
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.popen.wait(max(0.1, deadline_s - time.monotonic()))
+            # Children of Flower's processes may outlive their parent for a moment; none may stay.
+            _signal_group(process, signal.SIGKILL)
+            process.popen.wait()
+            if process.popen.stdout is not None:
+                process.popen.stdout.close()
+
+    def _log(self, name: str) -> pathlib.Path:
+        return self._log_dir / f"{name}.log"
+
+
+def _stop_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _signal_group(process: Process, number: signal.Signals) -> None:
+    try:
+        os.killpg(process.popen.pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _tail(log: pathlib.Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
+    shown = " | ".join(line.strip() for line in lines if line.strip())
+    return f"; log {log}: {shown}" if shown else f"; log {log}"
