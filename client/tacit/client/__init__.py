@@ -37,6 +37,8 @@ from tacit.client.keys import FileKeyProvider, KeyProvider, PassphraseKeyProvide
 from tacit.client.personalizer import Personalizer
 from tacit.client.policy import DevicePolicy, Endpoints, TrustRoots
 from tacit.client.profile import Recency
+from tacit.client.session import DeviceSession
+from tacit.client.sync import SyncReport
 from tacit.client.terms import ConsentTerms
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "Decision",
     "DeviceError",
     "DevicePolicy",
+    "DeviceSession",
     "DeviceState",
     "Endpoints",
     "Explanation",
@@ -71,6 +74,7 @@ __all__ = [
     "StoreClosed",
     "StoreDamaged",
     "StoreUnavailable",
+    "SyncReport",
     "TransportError",
     "TrustRoots",
     "UnknownDecision",

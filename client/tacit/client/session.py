@@ -1,0 +1,291 @@
+"""One device's conversation with the servers, step by step.
+
+`sync` runs the steps in order; a fleet may drive them one at a time. Each step validates first and
+then commits: what is remembered was verified, and what leaves the device is recorded before it
+leaves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from tacit.client.consents import SignedConsent
+from tacit.client.contribution import compute, read_context, rounding_stream
+from tacit.client.decide import DecideError, Model
+from tacit.client.errors import (
+    NotEnrolled,
+    OfferRefused,
+    ReceiptRefused,
+    Rejected,
+    ReleaseRefused,
+    RollbackRefused,
+)
+from tacit.client.installed import InstalledRelease
+from tacit.client.offers import Offer, Standing, accept_offer, permitted_signals
+from tacit.client.participation import Participation
+from tacit.client.personalizer import Personalizer
+from tacit.client.policy import TrustRoots
+from tacit.client.profile import profile
+from tacit.client.verification import Checkpoints, verify_entry
+from tacit.client.wire import Servers, Traffic
+from tacit.privacy.arrays import unpack_arrays
+from tacit.privacy.errors import PrivacyError
+from tacit.privacy.receipt import verify_receipt
+from tacit.privacy.release import ReleaseManifest
+
+_ENROL = "enrol"
+
+
+class DeviceSession:
+    """Drive one open profile through the protocol.
+
+    Attributes:
+        idle_reason: why the last check-in brought no offer; empty if it did.
+    """
+
+    def __init__(self, device: Personalizer, servers: Servers, trust: TrustRoots) -> None:
+        self._device = device
+        self._servers = servers
+        self._trust = trust
+        self._checkpoints = Checkpoints(device.facts)
+        self.idle_reason = ""
+
+    @property
+    def traffic(self) -> Traffic:
+        """Payload bytes so far."""
+        return self._servers.traffic
+
+    def enrol(self, token: str) -> str:
+        """Enrol with a one-time token; returns the population. Enrolling again does nothing.
+
+        A kill after the ledger took the token and before this returns leaves a device that the
+        ledger knows and that does not know it: the ledger then refuses the token, and the operator
+        issues another; the device keeps its key, hence its name.
+
+        Raises:
+            Rejected: if the ledger refuses the token.
+            NotEnrolled: if the ledger enrolled some other key.
+        """
+        population = self._device.population
+        if population is not None:
+            return population
+        identity = self._device.facts.identity()
+        proof = identity.sign(_ENROL, token.encode("utf-8"))
+        device_id, population = self._servers.enrol(token, identity.public_key, proof)
+        if device_id != identity.key_id:
+            raise NotEnrolled("the ledger enrolled another key than this device's")
+        self._device.enrolled(population)
+        return population
+
+    def push_consents(self) -> int:
+        """Send the decisions the ledger has not receipted; returns how many.
+
+        Each receipt is verified before it is kept: the ledger's signature, that the leaf opens to
+        this very event, its inclusion, and that the consent log extends what was seen.
+
+        Raises:
+            ReceiptRefused: if a receipt does not prove that.
+            RollbackRefused: if the consent log shrank or forked.
+        """
+        self._population()
+        pending = self._device.consents.pending()
+        for consent in pending:
+            self._push(consent)
+        return len(pending)
+
+    def check_in(self) -> Offer | None:
+        """Ask for something to do and decide about it; None when there is nothing.
+
+        The ten steps are named in `verify_entry` and `accept_offer`.
+
+        Raises:
+            OfferRefused, PolicyRefused: naming the step at which this device says no.
+            RollbackRefused: if the governance log shrank or forked.
+        """
+        population = self._population()
+        answer = self._servers.check_in(self._known_governance())
+        self.idle_reason = answer.idle_reason
+        if answer.offer is None:
+            return None
+        self.idle_reason = ""
+        entry = verify_entry(
+            answer.offer.task, "task", self._trust, self._checkpoints, OfferRefused
+        )
+        standing = Standing(
+            population,
+            self._device.catalogue.digest,
+            self._device.policy,
+            self._device.consents,
+            self._device.participation,
+            self._device.clock_ms(),
+        )
+        return accept_offer(answer.offer, entry, self._trust, standing)
+
+    def fetch_context(self, offer: Offer) -> bytes:
+        """Fetch the round's public context; `contribution` checks it against the signed header."""
+        digest = bytes.fromhex(offer.header.context_sha256)
+        return self._servers.fetch_blob(digest, self._device.policy.max_context_bytes)
+
+    def contribution(self, offer: Offer, context: bytes) -> bytes:
+        """Compute the vector that would be sent: `length` little-endian 16-bit integers.
+
+        The round is entered in the device's own account, on the disk, before this returns. Asked
+        again, also after a crash, it returns the same bytes: it reads no event newer than the
+        first time did, and rounds with a stream fixed by device, task and round. Only consent
+        withdrawn in between changes it, to the vector without those signals.
+
+        Raises:
+            OfferRefused: if the context is not the one the header names, or consent is gone.
+        """
+        device, now_ms = self._device, self._device.clock_ms()
+        signals = permitted_signals(offer.manifest, device.consents, now_ms)
+        arrays = read_context(offer, context, device.policy.max_context_bytes)
+        entered = device.participation.find(offer.header.task_sha256, offer.plan.round_id)
+        through = device.events.last_sequence() if entered is None else entered.events_through
+        profiles = profile(
+            device.events, device.catalogue, signals, offer.manifest.signals, through=through
+        )
+        stream = rounding_stream(
+            device.facts.device_secret(), offer.task_sha256, offer.plan.round_id
+        )
+        vector = compute(profiles, offer.plan, arrays, stream)
+        device.participation.enter(
+            Participation(
+                task_sha256=offer.header.task_sha256,
+                round_id=offer.plan.round_id,
+                noise_multiplier=offer.plan.noise_multiplier,
+                events_through=through,
+                entered_at_ms=now_ms,
+            )
+        )
+        # A crash from here on costs exposure that may not have happened, never the reverse.
+        return vector.astype("<i2").tobytes()
+
+    def contribute(self, offer: Offer, context: bytes | None = None) -> None:
+        """Compute and send the contribution; sending one the gateway has already is success.
+
+        Args:
+            offer: from `check_in`.
+            context: the round's context, if the caller holds it already.
+
+        Raises:
+            OfferRefused: see `contribution`.
+            Rejected: if the gateway refuses it.
+        """
+        values = self.contribution(offer, self.fetch_context(offer) if context is None else context)
+        try:
+            self._servers.contribute(
+                offer.capability, offer.task_sha256, offer.plan.round_id, values
+            )
+        except Rejected as error:
+            # The first sending arrived and its reply was lost; the bytes were the same.
+            if error.code != "ALREADY_EXISTS":
+                raise
+
+    def pull_release(self) -> int | None:
+        """Install the newest release if it is newer than the installed one.
+
+        1. to 4. as in `verify_entry`, for an entry of kind `release`.
+        5. The manifest is well formed and for this population.
+        6. Its version is above the installed one's; the same version must be the same release.
+        7. It ranks this device's catalogue.
+        8. The model's size and digest are the manifest's.
+        9. The model is finite numbers of the right shapes.
+
+        Returns:
+            The version installed now by this call, or None if there was nothing newer.
+
+        Raises:
+            ReleaseRefused: naming the step that fails.
+            RollbackRefused: if the log or the version went back, or one version names two models.
+        """
+        population = self._population()
+        logged = self._servers.get_release(population, self._known_governance())
+        if logged is None:
+            return None
+        entry = verify_entry(logged, "release", self._trust, self._checkpoints, ReleaseRefused)
+        try:
+            manifest = ReleaseManifest.from_json(entry.body)
+        except PrivacyError as error:
+            raise ReleaseRefused(f"step 5, manifest: {error}") from None
+        if manifest.population != population:
+            raise ReleaseRefused("step 5, manifest: the release is for another population")
+        if not self._is_newer(manifest):
+            return None
+        if manifest.catalogue_sha256 != self._device.catalogue.digest.hex():
+            raise ReleaseRefused("step 7, catalogue: the release ranks another catalogue")
+        blob = self._fetch_model(manifest)
+        self._device.releases.put(InstalledRelease(manifest, blob))
+        self._device.reload()
+        return manifest.version
+
+    def _push(self, consent: SignedConsent) -> None:
+        origin = self._trust.consent_origin
+        receipt = self._servers.append_consent(
+            consent.event, consent.signature, self._checkpoints.known_size(origin)
+        )
+        try:
+            # Consistency is checked by `extend` below, which tells a rollback from a bad receipt.
+            checkpoint = verify_receipt(
+                receipt,
+                consent.event,
+                consent.signature,
+                origin=origin,
+                name=self._trust.ledger_name,
+                ledger_key=self._trust.ledger_key,
+            )
+        except PrivacyError as error:
+            raise ReceiptRefused(f"consent {consent.seq}: {error}") from None
+        self._checkpoints.extend(checkpoint, receipt.consistency)
+        self._device.consents.keep_receipt(consent.seq, receipt)
+
+    def _is_newer(self, manifest: ReleaseManifest) -> bool:
+        installed = self._device.releases.get()
+        if installed is None:
+            return True
+        version = installed.manifest.version
+        if manifest.version < version:
+            raise RollbackRefused(
+                f"release: expected version {version} or later, got {manifest.version}"
+            )
+        if manifest.version > version:
+            return True
+        if manifest != installed.manifest:
+            raise RollbackRefused(f"release: version {version} now names another model")
+        return False
+
+    def _fetch_model(self, manifest: ReleaseManifest) -> bytes:
+        limit = self._device.policy.max_model_bytes
+        if manifest.model_bytes > limit:
+            raise ReleaseRefused(
+                f"step 8, model: expected at most {limit} bytes, got {manifest.model_bytes}"
+            )
+        blob = self._servers.fetch_blob(bytes.fromhex(manifest.model_sha256), manifest.model_bytes)
+        if (
+            len(blob) != manifest.model_bytes
+            or hashlib.sha256(blob).hexdigest() != manifest.model_sha256
+        ):
+            raise ReleaseRefused("step 8, model: size or digest is not the manifest's")
+        try:
+            arrays = unpack_arrays(blob, limit)
+            model = Model.from_arrays(arrays)
+        except (PrivacyError, DecideError) as error:
+            raise ReleaseRefused(f"step 9, model: {error}") from None
+        if any(not bool(np.isfinite(np.asarray(a, np.float64)).all()) for a in arrays.values()):
+            raise ReleaseRefused("step 9, model: expected finite numbers, got NaN or infinity")
+        if model.n_items != len(self._device.catalogue):
+            raise ReleaseRefused(
+                f"step 9, model: expected {len(self._device.catalogue)} items, got {model.n_items}"
+            )
+        return blob
+
+    def _known_governance(self) -> int:
+        return self._checkpoints.known_size(self._trust.governance_origin)
+
+    def _population(self) -> str:
+        population = self._device.population
+        if population is None:
+            raise NotEnrolled("expected an enrolled device; enrol with a one-time token first")
+        return population

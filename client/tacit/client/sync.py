@@ -1,0 +1,84 @@
+"""Sync: all steps of a session in order, with a report a person can read."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tacit.client.errors import OfferRefused
+from tacit.client.policy import Endpoints, TrustRoots
+from tacit.client.session import DeviceSession
+
+if TYPE_CHECKING:
+    from tacit.client.personalizer import Personalizer
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What one sync did.
+
+    Attributes:
+        device_id: name of the device's key.
+        consents_sent: decisions sent and receipted.
+        task_id, round_id: the round contributed to; None if none was.
+        idle_reason: why not, in the gateway's words or this device's; empty if it was.
+        installed_version: release installed by this sync; None if there was nothing newer.
+        sent_bytes, received_bytes: payload, without TLS and HTTP/2 framing.
+        wall_s, cpu_s: time taken, seconds; cpu_s is of the calling thread.
+    """
+
+    device_id: str
+    consents_sent: int
+    task_id: str | None
+    round_id: int | None
+    idle_reason: str
+    installed_version: int | None
+    sent_bytes: int
+    received_bytes: int
+    wall_s: float
+    cpu_s: float
+
+
+def sync(
+    device: Personalizer, endpoints: Endpoints, trust: TrustRoots, *, token: str | None = None
+) -> SyncReport:
+    """Open connections, run a session and close them; see `Personalizer.sync`."""
+    from tacit.client.transport import Connection
+
+    with Connection(endpoints) as connection:
+        servers = connection.servers(device.facts.identity(), device.clock_ms)
+        return run(device, DeviceSession(device, servers, trust), token=token)
+
+
+def run(device: Personalizer, session: DeviceSession, *, token: str | None = None) -> SyncReport:
+    """Run the steps of one session: enrol, push consents, contribute, pull the release.
+
+    Withdrawals go first, so they hold before anything else is asked. A refused offer is reported
+    and does not keep the device from a new release; a rollback stops everything.
+    """
+    wall_s, cpu_s = time.perf_counter(), time.thread_time()
+    if token is not None:
+        session.enrol(token)
+    consents_sent = session.push_consents()
+    offer, idle_reason = None, ""
+    try:
+        offer = session.check_in()
+        if offer is not None:
+            session.contribute(offer)
+        idle_reason = session.idle_reason
+    except OfferRefused as error:
+        offer, idle_reason = None, f"declined: {error}"
+    installed_version = session.pull_release()
+    return SyncReport(
+        device_id=device.device_id,
+        consents_sent=consents_sent,
+        task_id=None if offer is None else offer.manifest.task_id,
+        round_id=None if offer is None else offer.plan.round_id,
+        idle_reason=idle_reason,
+        installed_version=installed_version,
+        sent_bytes=session.traffic.sent_bytes,
+        received_bytes=session.traffic.received_bytes,
+        wall_s=time.perf_counter() - wall_s,
+        cpu_s=time.thread_time() - cpu_s,
+    )
