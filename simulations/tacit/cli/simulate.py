@@ -1,0 +1,153 @@
+"""`tacit simulate`: train and evaluate on one machine, with the device's own statistics."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tacit.privacy.errors import PrivacyError
+from tacit.server.coordinator.learners import LearnerError
+from tacit.simulations.datasets import Dataset, load
+from tacit.simulations.errors import BadExperiment, DatasetError
+from tacit.simulations.metrics import METRICS
+from tacit.simulations.population import generate
+from tacit.simulations.simulate import (
+    LEARNERS,
+    SimulationOptions,
+    SimulationReport,
+)
+from tacit.simulations.simulate import simulate as run_simulation
+from tacit.simulations.splits import PUBLIC_SPLIT_SEED
+
+
+@click.command()
+@click.option(
+    "--data",
+    "path",
+    type=click.Path(path_type=Path),
+    help="A MovieLens folder, or CSV with user,item[,event,value,timestamp]. "
+    "Without it, a generated population.",
+)
+@click.option("--learner", type=click.Choice(LEARNERS), default="spectral", show_default=True)
+@click.option(
+    "--epsilon",
+    type=float,
+    default=8.0,
+    show_default=True,
+    help="Total budget per user over all rounds; `inf` trains without noise.",
+)
+@click.option("--delta", type=float, help="Default: the smaller of 1e-5 and 0.1 / users.")
+@click.option("--rounds", type=click.IntRange(min=1), help="Default: the learner's rule.")
+@click.option(
+    "--split-seed",
+    type=click.IntRange(min=0),
+    default=PUBLIC_SPLIT_SEED,
+    show_default=True,
+    help="Public seed of the train/test split; never of protective noise.",
+)
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write the report here as well.",
+)
+def simulate(
+    path: Path | None,
+    learner: str,
+    epsilon: float,
+    delta: float | None,
+    rounds: int | None,
+    split_seed: int,
+    json_path: Path | None,
+) -> None:
+    """Train a learner under a privacy budget on this machine and score its rankings.
+
+    The same device statistics, clipping, rounding, discrete Gaussian noise and learner as in the
+    federation, without the network. Noise comes from the operating system and cannot be seeded.
+    """
+    if not epsilon > 0.0:
+        raise click.BadParameter(
+            f"expected a number above zero, got {epsilon}", param_hint="epsilon"
+        )
+    options = SimulationOptions(learner, epsilon, delta, rounds, split_seed)
+    notes = Console(stderr=True)
+    try:
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            console=notes,
+            transient=True,
+        ) as progress:
+            bar = progress.add_task("Reading data", total=None)
+            dataset: Dataset = generate() if path is None else load(path)
+            progress.update(bar, description=f"Training on {dataset.n_users:,} users", total=1.0)
+            report = run_simulation(
+                dataset, options, lambda share: progress.update(bar, completed=share)
+            )
+    except BadExperiment as error:
+        raise click.UsageError(str(error)) from error
+    except (DatasetError, LearnerError, PrivacyError) as error:
+        raise click.ClickException(str(error)) from error
+    if json_path is not None:
+        _write(json_path, report)
+    _show(Console(), report)
+
+
+def _write(path: Path, report: SimulationReport) -> None:
+    try:
+        path.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"cannot write {path}: {error.strerror}") from error
+
+
+def _show(console: Console, report: SimulationReport) -> None:
+    """Print the report as a person would like to read it."""
+    data = report.dataset
+    console.print(
+        f"[bold]{data.name}[/bold]: {data.n_users:,} users, {data.n_items:,} items, "
+        f"{data.n_interactions:,} interactions"
+    )
+    table = Table(title=None)
+    table.add_column("ranking of held-out items")
+    for name in METRICS:
+        table.add_column(name, justify="right")
+    for label, evaluation in (
+        (report.learner, report.evaluation),
+        ("exact popularity, not private", report.popularity),
+    ):
+        table.add_row(label, *(f"{evaluation.means[name]:.4f}" for name in METRICS))
+    console.print(table)
+    evaluated = report.evaluation
+    console.print(
+        f"Full ranking, training items masked; {evaluated.users_evaluated:,} users evaluated, "
+        f"{evaluated.users_dropped:,} without held-out items dropped."
+    )
+    console.print(_privacy_sentence(report))
+    sent_bytes = sum(report.payload_bytes)
+    console.print(
+        f"Each device would send {len(report.payload_bytes)} vectors, {sent_bytes / 1e3:,.0f} kB "
+        f"in all. Took {report.wall_s:.1f} s, {report.cpu_s:.1f} s of processor time, "
+        f"{report.peak_rss_bytes / 1e6:,.0f} MB."
+    )
+
+
+def _privacy_sentence(report: SimulationReport) -> str:
+    """State the claim with everything it rests on, or that there is none."""
+    claim = report.claim
+    if claim is None or math.isinf(report.options.epsilon):
+        return "No noise was added: no differential privacy is claimed."
+    return (
+        f"Spent epsilon {claim.epsilon:.4f} at delta {claim.target_delta:.1e} per {claim.unit} "
+        f"({claim.neighboring_relation.replace('_', '/')} adjacency, trust level central, full "
+        f"participation in {len(report.noise_multipliers)} rounds, no sampling claimed; "
+        f"{claim.accountant} {claim.accountant_version}, cross-checked by "
+        f"{claim.cross_check.accountant}). Excluded: the evaluation, which a deployment cannot do."
+    )
