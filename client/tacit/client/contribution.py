@@ -10,19 +10,12 @@ import numpy.typing as npt
 
 from tacit.client.errors import OfferRefused
 from tacit.client.offers import Offer
-from tacit.client.statistics import STATISTICS, Profiles, StatisticError
+from tacit.client.statistics import Profiles, StatisticError, contributions
 from tacit.privacy.arrays import unpack_arrays
 from tacit.privacy.errors import PrivacyError
-from tacit.privacy.quantize import check_contribution, clip, dense, quantize
-from tacit.privacy.rounding import RoundingStream
-from tacit.privacy.task import RoundPlan
+from tacit.privacy.quantize import check_contribution, dense
 
 FloatArrays = Mapping[str, npt.NDArray[np.floating]]
-
-
-def rounding_stream(device_secret: bytes, task_sha256: bytes, round_id: int) -> RoundingStream:
-    """Return the stream of one device and round: info = task digest ‖ round (u32, big-endian)."""
-    return RoundingStream(device_secret, task_sha256 + round_id.to_bytes(4, "big"))
 
 
 def read_context(offer: Offer, context: bytes, max_bytes: int) -> FloatArrays:
@@ -46,32 +39,38 @@ def read_context(offer: Offer, context: bytes, max_bytes: int) -> FloatArrays:
 
 
 def compute(
-    profiles: Profiles, plan: RoundPlan, context: FloatArrays, stream: RoundingStream
+    profiles: Profiles, offer: Offer, context: FloatArrays, device_secret: bytes
 ) -> npt.NDArray[np.int64]:
-    """Compute one user's contribution, `(plan.length,)`.
+    """Compute one user's contribution, `(plan.length,)`, by the path the simulator runs too.
 
     Guarantee: the integers' l2 norm is at most `plan.integer_norm`, whatever the profile and the
     context hold; checked on the very integers that are returned.
 
     Args:
         profiles: one user.
-        plan: the round.
+        offer: the accepted round.
         context: decoded public arrays.
-        stream: the device's rounding stream for this round.
+        device_secret: 32 bytes; makes rounding unpredictable to others and repeatable here.
 
     Raises:
         OfferRefused: if the context does not fit the catalogue or the statistic has another
             length than the manifest says.
     """
+    plan = offer.plan
     try:
-        blocks = STATISTICS[plan.statistic](profiles, context, plan.parameters)
-        if blocks.length != plan.length:
-            raise OfferRefused(
-                f"statistic: expected {plan.length} coordinates, got {blocks.length}"
-            )
-        clipped = clip(blocks, plan.clipping_norm)
-        integers = quantize(clipped, plan.clipping_norm, plan.integer_norm, [stream])
-        vector = dense(integers, 0)
+        blocks = contributions(
+            profiles,
+            context,
+            statistic=plan.statistic,
+            parameters=plan.parameters,
+            length=plan.length,
+            clipping_norm=plan.clipping_norm,
+            integer_norm=plan.integer_norm,
+            round_id=plan.round_id,
+            task_digest=offer.task_sha256,
+            device_secrets=[device_secret],
+        )
+        vector = dense(blocks, 0)
         check_contribution(vector, plan.length, plan.integer_norm)
     except (PrivacyError, StatisticError) as error:
         raise OfferRefused(f"statistic: {error}") from None

@@ -23,6 +23,7 @@ class Participation:
     Attributes:
         task_sha256: hex digest of the task.
         round_id: the round.
+        context_sha256: hex digest of the public context it was computed with.
         noise_multiplier: z of the round, as the signed manifest states it.
         events_through: newest event the contribution may include; sending it again after a crash
             reads no further, so both vectors are the same.
@@ -31,6 +32,7 @@ class Participation:
 
     task_sha256: str
     round_id: int
+    context_sha256: str
     noise_multiplier: float
     events_through: int
     entered_at_ms: int
@@ -41,6 +43,7 @@ class Participation:
             {
                 "task_sha256": self.task_sha256,
                 "round_id": self.round_id,
+                "context_sha256": self.context_sha256,
                 "noise_multiplier": encode_real(self.noise_multiplier),
                 "events_through": self.events_through,
                 "entered_at_ms": self.entered_at_ms,
@@ -54,6 +57,7 @@ class Participation:
         return cls(
             fields.text("task_sha256"),
             fields.integer("round_id", 0),
+            fields.text("context_sha256"),
             fields.real("noise_multiplier", above=0.0),
             fields.integer("events_through", 0),
             fields.integer("entered_at_ms", 0),

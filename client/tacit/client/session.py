@@ -12,7 +12,7 @@ import hashlib
 import numpy as np
 
 from tacit.client.consents import SignedConsent
-from tacit.client.contribution import compute, read_context, rounding_stream
+from tacit.client.contribution import compute, read_context
 from tacit.client.decide import DecideError, Model
 from tacit.client.errors import (
     NotEnrolled,
@@ -137,24 +137,26 @@ class DeviceSession:
         withdrawn in between changes it, to the vector without those signals.
 
         Raises:
-            OfferRefused: if the context is not the one the header names, or consent is gone.
+            OfferRefused: if the context is not the one the header names, or not the one this round
+                had when the device first answered it, or consent is gone.
         """
         device, now_ms = self._device, self._device.clock_ms()
         signals = permitted_signals(offer.manifest, device.consents, now_ms)
         arrays = read_context(offer, context, device.policy.max_context_bytes)
         entered = device.participation.find(offer.header.task_sha256, offer.plan.round_id)
+        if entered is not None and entered.context_sha256 != offer.header.context_sha256:
+            # Two contexts would draw two different vectors for the price of one.
+            raise OfferRefused("round: this device answered it before, with another context")
         through = device.events.last_sequence() if entered is None else entered.events_through
         profiles = profile(
             device.events, device.catalogue, signals, offer.manifest.signals, through=through
         )
-        stream = rounding_stream(
-            device.facts.device_secret(), offer.task_sha256, offer.plan.round_id
-        )
-        vector = compute(profiles, offer.plan, arrays, stream)
+        vector = compute(profiles, offer, arrays, device.facts.device_secret())
         device.participation.enter(
             Participation(
                 task_sha256=offer.header.task_sha256,
                 round_id=offer.plan.round_id,
+                context_sha256=offer.header.context_sha256,
                 noise_multiplier=offer.plan.noise_multiplier,
                 events_through=through,
                 entered_at_ms=now_ms,
