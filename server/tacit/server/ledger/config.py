@@ -1,0 +1,151 @@
+"""The node's configuration: one JSON file, unknown keys refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from tacit.privacy.signatures import PUBLIC_KEY_BYTES, SigningKey, key_id
+from tacit.server.errors import BadConfig
+from tacit.server.ledger.log import CONSENT, GOVERNANCE
+
+ROLES = ("gateway", "coordinator", "operator")
+_ORIGIN = re.compile(r"[0-9A-Za-z._-]{1,100}")
+_KEYS = (
+    "state_dir",
+    "address",
+    "tls_certificate",
+    "tls_key",
+    "signing_key",
+    "origin",
+    "principals",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A server or person that may call the node.
+
+    Attributes:
+        name: for people to read.
+        role: one of `ROLES`.
+        public_key: 32 bytes.
+    """
+
+    name: str
+    role: str
+    public_key: bytes
+
+    @property
+    def key_id(self) -> str:
+        """Name of the key, which requests and entries carry."""
+        return key_id(self.public_key)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerConfig:
+    """Where the node listens, what it is called, whom it trusts.
+
+    Attributes:
+        state_dir: directory of the database and the blobs; no other process may use it.
+        address: host:port; port 0 takes a free one.
+        tls_certificate, tls_key: PEM files.
+        signing_key: file with the node's 32 private bytes in hexadecimal.
+        origin: name of the deployment, for example `tacit.example`; the logs are
+            `<origin>/governance` and `<origin>/consent`.
+        principals: everyone but devices.
+    """
+
+    state_dir: Path
+    address: str
+    tls_certificate: Path
+    tls_key: Path
+    signing_key: Path
+    origin: str
+    principals: tuple[Principal, ...]
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Log name → origin on its checkpoints."""
+        return {name: f"{self.origin}/{name}" for name in (GOVERNANCE, CONSENT)}
+
+    @classmethod
+    def load(cls, path: Path) -> LedgerConfig:
+        """Read a configuration file.
+
+        Raises:
+            BadConfig: if it cannot be read, or a key is unknown, missing or of the wrong form.
+        """
+        try:
+            document: object = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise BadConfig(f"ledger configuration: expected a JSON file: {error}") from None
+        values = _object(document, _KEYS, "ledger configuration")
+        principals = values["principals"]
+        if not isinstance(principals, list):
+            raise BadConfig("ledger configuration: principals: expected a list")
+        texts = {name: _text(values, name) for name in _KEYS if name != "principals"}
+        config = cls(
+            state_dir=Path(texts["state_dir"]),
+            address=texts["address"],
+            tls_certificate=Path(texts["tls_certificate"]),
+            tls_key=Path(texts["tls_key"]),
+            signing_key=Path(texts["signing_key"]),
+            origin=texts["origin"],
+            principals=tuple(_principal(one) for one in cast(list[object], principals)),
+        )
+        if not _ORIGIN.fullmatch(config.origin):
+            raise BadConfig("ledger configuration: origin: expected letters, digits, '.', '-', '_'")
+        if len({one.public_key for one in config.principals}) != len(config.principals):
+            raise BadConfig("ledger configuration: principals: expected each key once")
+        return config
+
+    def read_signing_key(self) -> SigningKey:
+        """Read the node's key; raises `BadConfig`."""
+        try:
+            return SigningKey(bytes.fromhex(self.signing_key.read_text(encoding="ascii").strip()))
+        except (OSError, ValueError):
+            raise BadConfig("signing_key: expected a file with 64 hexadecimal digits") from None
+
+    def read_tls(self) -> tuple[bytes, bytes]:
+        """Read (private key, certificate chain) in PEM; raises `BadConfig`."""
+        try:
+            return self.tls_key.read_bytes(), self.tls_certificate.read_bytes()
+        except OSError as error:
+            raise BadConfig(f"TLS files: {error.strerror}: {error.filename}") from None
+
+
+def _principal(document: object) -> Principal:
+    values = _object(document, ("name", "role", "public_key"), "principal")
+    name, role, public_key = (_text(values, key) for key in ("name", "role", "public_key"))
+    if role not in ROLES:
+        raise BadConfig(f"principal {name}: role: expected one of {', '.join(ROLES)}")
+    try:
+        raw = bytes.fromhex(public_key)
+    except ValueError:
+        raw = b""
+    if len(raw) != PUBLIC_KEY_BYTES:
+        raise BadConfig(f"principal {name}: public_key: expected 64 hexadecimal digits")
+    return Principal(name, role, raw)
+
+
+def _object(document: object, keys: tuple[str, ...], what: str) -> dict[str, object]:
+    if not isinstance(document, dict):
+        raise BadConfig(f"{what}: expected an object")
+    values = cast(dict[str, object], document)
+    if unknown := sorted(set(values) - set(keys)):
+        raise BadConfig(f"{what}: unknown key {unknown[0]!r}")
+    if missing := [key for key in keys if key not in values]:
+        raise BadConfig(f"{what}: key {missing[0]!r} is missing")
+    return values
+
+
+def _text(values: Mapping[str, object], name: str) -> str:
+    value = values[name]
+    if not isinstance(value, str) or not value:
+        raise BadConfig(f"{name}: expected text")
+    return value

@@ -1,0 +1,239 @@
+"""Governance entries: who may append which kind, and what must be true of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from sqlalchemy import Connection, func, insert, select
+
+from tacit.privacy.budget_documents import AccountDocument
+from tacit.privacy.canonical import canonical_json, parse_canonical
+from tacit.privacy.governance import GovernanceEntry
+from tacit.privacy.notice import NoticeDocument
+from tacit.privacy.release import ReleaseManifest
+from tacit.privacy.task import TaskManifest
+from tacit.server.budget.accountant import Accountant, same_epsilon
+from tacit.server.budget.store import account_of, load_account, load_reservations
+from tacit.server.errors import AlreadyExists, FailedPrecondition, InvalidRequest
+from tacit.server.ledger.log import Logs
+from tacit.server.ledger.tables import accounts, notices, releases, tasks
+
+KIND_ROLES = {
+    "notice": "operator",
+    "account": "operator",
+    "task": "coordinator",
+    "release": "coordinator",
+    "budget.reserve": "coordinator",
+    "budget.commit": "coordinator",
+    "budget.abort": "coordinator",
+}
+"""Kind of entry → role whose key must sign it."""
+
+
+class BlobSizes(Protocol):
+    """What of the blob store a release is checked against."""
+
+    def size(self, digest: bytes) -> int | None:
+        """Return a blob's size in bytes, None if it is missing."""
+        ...
+
+
+class GovernanceStore:
+    """Append notices, accounts, tasks and releases; budget entries go through `BudgetStore`.
+
+    Sending an entry again whose body is recorded already answers with the first one's index, so a
+    caller that lost the reply may simply repeat itself.
+    """
+
+    def __init__(self, logs: Logs, blobs: BlobSizes, accountant: Accountant) -> None:
+        self._logs = logs
+        self._blobs = blobs
+        self._accountant = accountant
+        self._record: dict[str, Callable[[Connection, GovernanceEntry], int]] = {
+            "notice": self._notice,
+            "account": self._account,
+            "task": self._task,
+            "release": self._release,
+        }
+
+    def append(self, entry: GovernanceEntry) -> int:
+        """Append an entry whose signature and signer's role were checked; returns its index.
+
+        Raises:
+            InvalidRequest: if entries of this kind are not appended here.
+            BadDocument, BadParameter: if the body is malformed.
+            AlreadyExists: if its name stands for another document.
+            FailedPrecondition, NotFound: if what it refers to is not there or differs.
+        """
+        record = self._record.get(entry.kind)
+        if record is None:
+            raise InvalidRequest(f"entries of kind {entry.kind} go through the budget service")
+        self._accountant.wait_until_ready()
+        with self._logs.writing() as connection:
+            return record(connection, entry)
+
+    def latest_release(self, connection: Connection, population: str) -> int | None:
+        """Return the log index of a population's newest release, None for none."""
+        return connection.execute(
+            select(releases.c.position)
+            .where(releases.c.population == population)
+            .order_by(releases.c.version.desc())
+            .limit(1)
+        ).scalar_one_or_none()
+
+    def _notice(self, connection: Connection, entry: GovernanceEntry) -> int:
+        notice = NoticeDocument.from_json(entry.body)
+        row = connection.execute(
+            select(notices.c.sha256, notices.c.position).where(
+                notices.c.notice_id == notice.notice_id,
+                notices.c.version == notice.version,
+                notices.c.language == notice.language,
+            )
+        ).one_or_none()
+        if row is not None:
+            if row.sha256 != notice.text_digest():
+                raise AlreadyExists(f"notice {notice.notice_id}: this version has another text")
+            return int(row.position)
+        position = self._logs.governance.append(connection, entry.to_bytes())
+        connection.execute(
+            insert(notices),
+            {
+                "notice_id": notice.notice_id,
+                "version": notice.version,
+                "language": notice.language,
+                "sha256": notice.text_digest(),
+                "position": position,
+            },
+        )
+        return position
+
+    def _account(self, connection: Connection, entry: GovernanceEntry) -> int:
+        document = AccountDocument.from_json(entry.body)
+        account_of(document)
+        body = canonical_json(entry.body)
+        row = connection.execute(
+            select(accounts.c.body, accounts.c.position).where(
+                accounts.c.account_id == document.account_id
+            )
+        ).one_or_none()
+        if row is not None:
+            if row.body != body:
+                raise AlreadyExists(f"account {document.account_id}: exists with other terms")
+            return int(row.position)
+        position = self._logs.governance.append(connection, entry.to_bytes())
+        connection.execute(
+            insert(accounts),
+            {"account_id": document.account_id, "body": body, "position": position},
+        )
+        return position
+
+    def _task(self, connection: Connection, entry: GovernanceEntry) -> int:
+        task = TaskManifest.from_json(entry.body)
+        digest = task.digest().hex()
+        row = connection.execute(
+            select(tasks.c.task_sha256, tasks.c.position).where(tasks.c.task_id == task.task_id)
+        ).one_or_none()
+        if row is not None:
+            if row.task_sha256 != digest:
+                raise AlreadyExists(f"task {task.task_id}: exists with another manifest")
+            return int(row.position)
+        account = load_account(connection, task.budget_account)
+        if (task.population, task.target_delta) != (account.population, account.target_delta):
+            raise FailedPrecondition(
+                f"task {task.task_id}: expected population and delta of its budget account"
+            )
+        position = self._logs.governance.append(connection, entry.to_bytes())
+        connection.execute(
+            insert(tasks),
+            {
+                "task_sha256": digest,
+                "task_id": task.task_id,
+                "body": canonical_json(entry.body),
+                "position": position,
+            },
+        )
+        return position
+
+    def _release(self, connection: Connection, entry: GovernanceEntry) -> int:
+        release = ReleaseManifest.from_json(entry.body)
+        body = canonical_json(entry.body)
+        row = connection.execute(
+            select(releases.c.body, releases.c.position).where(
+                releases.c.population == release.population,
+                releases.c.version == release.version,
+            )
+        ).one_or_none()
+        if row is not None:
+            if row.body != body:
+                raise AlreadyExists(f"release {release.version}: exists with another manifest")
+            return int(row.position)
+        newest = connection.execute(
+            select(func.max(releases.c.version)).where(releases.c.population == release.population)
+        ).scalar_one()
+        if release.version != (newest or 0) + 1:
+            raise FailedPrecondition(
+                f"release: expected version {(newest or 0) + 1}, got {release.version}"
+            )
+        self._check_release(connection, release)
+        position = self._logs.governance.append(connection, entry.to_bytes())
+        connection.execute(
+            insert(releases),
+            {
+                "population": release.population,
+                "version": release.version,
+                "body": body,
+                "position": position,
+            },
+        )
+        return position
+
+    def _check_release(self, connection: Connection, release: ReleaseManifest) -> None:
+        name = f"release {release.version}"
+        body = connection.execute(
+            select(tasks.c.body).where(tasks.c.task_sha256 == release.task_sha256)
+        ).scalar_one_or_none()
+        if body is None:
+            raise FailedPrecondition(f"{name}: its task is not in the governance log")
+        task = TaskManifest.from_json(parse_canonical(body))
+        account = load_account(connection, task.budget_account)
+        held = {
+            one.reservation_id: one for one in load_reservations(connection, account.account_id)
+        }
+        check_release(release, task, {k for k, one in held.items() if one.release_sha256})
+        paid = [event for name in release.reservations for event in held[name].events]
+        claim = self._accountant.claim(paid, release.target_delta)
+        if not same_epsilon(claim.epsilon, release.epsilon):
+            raise FailedPrecondition(
+                f"{name}: expected epsilon {claim.epsilon!r}, got {release.epsilon!r}"
+            )
+        size = self._blobs.size(_unhex(release.model_sha256))
+        if size != release.model_bytes:
+            raise FailedPrecondition(f"{name}: its model is not stored with the stated size")
+
+
+def check_release(release: ReleaseManifest, task: TaskManifest, committed: set[str]) -> None:
+    """Check a release against its task and the committed reservations of the task's account.
+
+    Raises:
+        FailedPrecondition: naming what differs.
+    """
+    name = f"release {release.version}"
+    if (release.population, release.catalogue_sha256, release.target_delta) != (
+        task.population,
+        task.catalogue_sha256,
+        task.target_delta,
+    ):
+        raise FailedPrecondition(f"{name}: expected population, catalogue and delta of its task")
+    named = release.reservations
+    if not named or len(set(named)) != len(named):
+        raise FailedPrecondition(f"{name}: expected at least one reservation, each once")
+    if missing := [one for one in named if one not in committed]:
+        raise FailedPrecondition(f"{name}: reservation {missing[0]} is not committed")
+
+
+def _unhex(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise InvalidRequest("release.model_sha256: expected hexadecimal digits") from None

@@ -1,0 +1,136 @@
+"""The node put together: stores over one database, callers and their roles."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from tacit.privacy.errors import BadSignature
+from tacit.privacy.governance import GovernanceEntry
+from tacit.server.authn import RequestVerifier
+from tacit.server.budget import Accountant, BudgetStore
+from tacit.server.errors import InvalidRequest, PermissionDenied, Unauthenticated
+from tacit.server.ledger.config import LedgerConfig
+from tacit.server.ledger.consent import ConsentStore
+from tacit.server.ledger.database import Database
+from tacit.server.ledger.governance import KIND_ROLES, GovernanceStore
+from tacit.server.ledger.keys import publish_keys
+from tacit.server.ledger.log import Logs
+from tacit.server.registry import BlobStore, DeviceRegistry
+from tacit.v1.auth_pb2 import SignedRequest
+from tacit.v1.budget_pb2 import BudgetEntryRequest
+from tacit.v1.ledger_pb2 import AppendGovernanceRequest
+
+logger = logging.getLogger("tacit.ledger")
+
+DEVICE = "device"
+_Body = TypeVar("_Body", bound=Message)
+
+
+def system_time_ms() -> int:
+    """Return Unix time in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class LedgerNode:
+    """Everything behind the two services.
+
+    Attributes:
+        logs, consent, governance, budget, registry, blobs, accountant: the stores.
+    """
+
+    def __init__(
+        self,
+        config: LedgerConfig,
+        *,
+        now_ms: Callable[[], int] = system_time_ms,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Open the state directory.
+
+        Raises:
+            BadConfig: if the configuration names unusable files.
+            StateCorrupt: if the stored state contradicts itself.
+            BadDocument: if the directory belongs to another ledger.
+        """
+        key = config.read_signing_key()
+        self.now_ms = now_ms
+        self.database = Database(config.state_dir)
+        try:
+            self.logs = Logs(self.database, config.origins, key)
+            publish_keys(config.state_dir, key, config.origins, config.principals)
+            self.accountant = Accountant()
+            self.blobs = BlobStore(config.state_dir / "blobs")
+            self.registry = DeviceRegistry(self.database, random_bytes)
+            self.consent = ConsentStore(self.logs, key, random_bytes)
+            self.governance = GovernanceStore(self.logs, self.blobs, self.accountant)
+            self.budget = BudgetStore(self.logs, self.accountant)
+        except BaseException:
+            self.database.close()
+            raise
+        self._principals = {one.key_id: one for one in config.principals}
+        self._verifier = RequestVerifier(self._public_key, now_ms)
+
+    def authenticate(
+        self, method: str, request: SignedRequest, role: str, body_type: type[_Body]
+    ) -> tuple[str, _Body]:
+        """Open a signed request and check the caller's role; returns (key id, parsed body).
+
+        Raises:
+            Unauthenticated, PermissionDenied, InvalidRequest: before anything else happens.
+        """
+        key_id, body = self._verifier.open(method, request)
+        principal = self._principals.get(key_id)
+        actual = principal.role if principal else DEVICE
+        if actual != role:
+            raise PermissionDenied(f"{key_id}: {method} needs role {role}, the caller is {actual}")
+        try:
+            return key_id, body_type.FromString(body)
+        except DecodeError:
+            raise InvalidRequest(f"expected a {body_type.__name__} message") from None
+
+    def open_entry(
+        self,
+        method: str,
+        request: SignedRequest,
+        body_type: type[AppendGovernanceRequest] | type[BudgetEntryRequest],
+    ) -> GovernanceEntry:
+        """Open a signed request that carries a governance entry signed by the same key.
+
+        Raises:
+            Unauthenticated: if caller or entry signature do not verify.
+            PermissionDenied: if the caller's role may not sign entries of this kind.
+            BadDocument: if the entry is malformed.
+        """
+        key_id, body = self._verifier.open(method, request)
+        principal = self._principals.get(key_id)
+        if principal is None:
+            raise PermissionDenied(f"{key_id}: devices do not sign governance entries")
+        try:
+            message = body_type.FromString(body)
+        except DecodeError:
+            raise InvalidRequest(f"expected a {body_type.__name__} message") from None
+        entry = GovernanceEntry.parse(message.entry)
+        if principal.role != KIND_ROLES[entry.kind]:
+            raise PermissionDenied(
+                f"{key_id}: a {entry.kind} entry needs role {KIND_ROLES[entry.kind]}, "
+                f"the caller is {principal.role}"
+            )
+        try:
+            entry.verify(principal.public_key, key_id)
+        except BadSignature as error:
+            raise Unauthenticated(f"{key_id}: {entry.kind} entry: {error}") from None
+        return entry
+
+    def close(self) -> None:
+        """Close the database; nothing is lost by not calling it."""
+        self.database.close()
+
+    def _public_key(self, key_id: str) -> bytes | None:
+        principal = self._principals.get(key_id)
+        return principal.public_key if principal else self.registry.public_key(key_id)

@@ -1,0 +1,50 @@
+"""From exceptions to gRPC statuses: every refusal is one line to the caller and to the log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+
+from tacit.privacy.errors import (
+    BadSignature,
+    BudgetExceeded,
+    PrivacyError,
+    RollbackDetected,
+)
+from tacit.server.errors import Refused, StateCorrupt
+
+logger = logging.getLogger("tacit.ledger")
+
+
+@contextmanager
+def refusing(context: grpc.ServicerContext, method: str) -> Iterator[None]:
+    """Turn what the block refuses into the status of the call.
+
+    Anything not raised on purpose passes through; gRPC answers UNKNOWN and its text is logged.
+    """
+    try:
+        yield
+    except Refused as error:
+        _abort(context, method, grpc.StatusCode[error.status], str(error))
+    except PrivacyError as error:
+        _abort(context, method, _status(error), str(error))
+    except StateCorrupt as error:
+        _abort(context, method, grpc.StatusCode.DATA_LOSS, str(error))
+
+
+def _status(error: PrivacyError) -> grpc.StatusCode:
+    if isinstance(error, BadSignature):
+        return grpc.StatusCode.UNAUTHENTICATED
+    if isinstance(error, RollbackDetected):
+        return grpc.StatusCode.FAILED_PRECONDITION
+    if isinstance(error, BudgetExceeded):
+        return grpc.StatusCode.RESOURCE_EXHAUSTED
+    return grpc.StatusCode.INVALID_ARGUMENT
+
+
+def _abort(context: grpc.ServicerContext, method: str, status: grpc.StatusCode, line: str) -> None:
+    logger.warning("refused %s: %s: %s", method.rpartition("/")[2], status.name, line)
+    context.abort(status, line)

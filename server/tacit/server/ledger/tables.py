@@ -1,0 +1,132 @@
+"""Tables of the ledger node. Whoever writes a row does it in the transaction of its log leaf."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+# Leaf data of both logs, append-only. Owner: log.MerkleLog.
+leaves = Table(
+    "leaves",
+    metadata,
+    Column("log", String(16), primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# One signed checkpoint per size of each log. Owner: log.MerkleLog.
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("log", String(16), primary_key=True),
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("note", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What governance entries established, for look-up; all of it is derived from the leaves.
+# Owner: governance.GovernanceStore.
+notices = Table(
+    "notices",
+    metadata,
+    Column("notice_id", String, primary_key=True),
+    Column("version", String, primary_key=True),
+    Column("language", String, primary_key=True),
+    Column("sha256", String(64), nullable=False),
+    Column("position", BigInteger, nullable=False),
+)
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("position", BigInteger, nullable=False),
+)
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("task_sha256", String(64), primary_key=True),
+    Column("task_id", String, nullable=False, unique=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("position", BigInteger, nullable=False),
+)
+releases = Table(
+    "releases",
+    metadata,
+    Column("population", String, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("position", BigInteger, nullable=False),
+)
+
+# Owner: budget.BudgetStore. `ordinal` is the order of reservation.
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("ordinal", Integer, primary_key=True),
+    Column("reservation_id", String, nullable=False, unique=True),
+    Column("account_id", String, ForeignKey("accounts.account_id"), nullable=False),
+    Column("idempotency_key", String, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("release_sha256", String(64), nullable=False),
+    UniqueConstraint("account_id", "idempotency_key"),
+)
+
+# Owner: registry. Tokens are stored hashed.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("token_sha256", LargeBinary, primary_key=True),
+    Column("population", String, nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False),
+    Column("used_by", String),
+)
+devices = Table(
+    "devices",
+    metadata,
+    Column("device_id", String, primary_key=True),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("population", String, nullable=False),
+    Column("enrolled_at_ms", BigInteger, nullable=False),
+)
+
+# Erasable. Owner: consent.ConsentStore. `key` is the subject's key, wrapped by the node's.
+subjects = Table(
+    "subjects",
+    metadata,
+    Column("device_id", String, ForeignKey("devices.device_id"), primary_key=True),
+    Column("key", LargeBinary, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("last_digest", String(64), nullable=False),
+)
+consent_events = Table(
+    "consent_events",
+    metadata,
+    Column("device_id", String, ForeignKey("subjects.device_id"), primary_key=True),
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+)
+consent_states = Table(
+    "consent_states",
+    metadata,
+    Column("device_id", String, ForeignKey("subjects.device_id"), primary_key=True),
+    Column("purpose", String(16), primary_key=True),
+    Column("signals", String, nullable=False),
+    Column("valid_until_ms", BigInteger, nullable=False),
+)
+Index("consent_states_by_purpose", consent_states.c.purpose, consent_states.c.device_id)

@@ -1,0 +1,324 @@
+"""A ledger deployment on loopback: keys, certificates, a real server, devices that talk to it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from tacit.privacy.accounting import GaussianEvent, epsilon_rdp
+from tacit.privacy.budget_documents import AccountDocument, ReserveDocument
+from tacit.privacy.consent import NO_PREDECESSOR, ConsentEvent, NoticeShown, event_digest
+from tacit.privacy.release import ReleaseManifest
+from tacit.privacy.signatures import SigningKey
+from tacit.privacy.task import RoundPlan, TaskManifest
+from tacit.server.authn import seal
+from tacit.server.ledger.client import LedgerClient
+from tacit.server.ledger.config import LedgerConfig
+from tacit.server.ledger.serving import LedgerServer
+from tacit.server.tls import Authority, issue, make_authority
+from tacit.v1 import ledger_pb2, ledger_pb2_grpc
+
+POPULATION = "shop"
+DELTA = 1e-6
+CATALOGUE = hashlib.sha256(b"catalogue").hexdigest()
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Deployment:
+    """Keys, certificates and configuration of one ledger node, and documents that fit it."""
+
+    population = POPULATION
+    delta = DELTA
+
+    def __init__(self, directory: Path, authority: Authority) -> None:
+        self.directory = directory
+        self.authority = authority
+        self.node_key = SigningKey.generate(os.urandom)
+        self.keys = {
+            role: SigningKey.generate(os.urandom) for role in ("gateway", "coordinator", "operator")
+        }
+        directory.mkdir(parents=True, exist_ok=True)
+        certificate = issue(authority, ["localhost", "127.0.0.1"])
+        certificate.write(directory / "tls.pem", directory / "tls.key")
+        (directory / "node.key").write_text(self.node_key.private_bytes().hex())
+        self.config_path = directory / "ledger.json"
+        self.write_config()
+        self._server: LedgerServer | None = None
+        self._clients: list[LedgerClient] = []
+        self._channels: list[grpc.Channel] = []
+
+    @property
+    def state_dir(self) -> Path:
+        return self.directory / "state"
+
+    def write_config(self, address: str = "127.0.0.1:0", **changes: Any) -> Path:
+        document = {
+            "state_dir": str(self.state_dir),
+            "address": address,
+            "tls_certificate": str(self.directory / "tls.pem"),
+            "tls_key": str(self.directory / "tls.key"),
+            "signing_key": str(self.directory / "node.key"),
+            "origin": "test.example",
+            "principals": [
+                {"name": role, "role": role, "public_key": key.public_key.hex()}
+                for role, key in self.keys.items()
+            ],
+        }
+        self.config_path.write_text(json.dumps(document | changes))
+        return self.config_path
+
+    def start(self) -> LedgerServer:
+        self._server = LedgerServer(LedgerConfig.load(self.config_path))
+        self._server.start()
+        return self._server
+
+    @property
+    def server(self) -> LedgerServer:
+        return self._server or self.start()
+
+    @property
+    def node(self) -> Any:
+        return self.server.node
+
+    def client(self, role: str, key: SigningKey | None = None, address: str = "") -> LedgerClient:
+        client = LedgerClient(
+            address or self.server.address,
+            self.authority.certificate_pem,
+            key or self.keys[role],
+            patience_s=5,
+        )
+        self._clients.append(client)
+        return client
+
+    def stub(self, address: str = "") -> Any:
+        channel = grpc.secure_channel(
+            address or self.server.address,
+            grpc.ssl_channel_credentials(self.authority.certificate_pem),
+        )
+        self._channels.append(channel)
+        return ledger_pb2_grpc.LedgerServiceStub(channel)
+
+    def stop(self) -> None:
+        for client in self._clients:
+            client.close()
+        for channel in self._channels:
+            channel.close()
+        self._clients, self._channels = [], []
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+    def device(self, stub: Any = None) -> Device:
+        (token,) = self.client("operator").create_tokens(POPULATION, 1, now_ms() + 60_000)
+        device = Device(stub or self.stub())
+        device.enrol(token)
+        return device
+
+    def account(self, cap: float = 8.0, **changes: Any) -> AccountDocument:
+        account = AccountDocument("main", POPULATION, cap, DELTA, {"learn": cap})
+        return dataclasses.replace(account, **changes)
+
+    def task(self, rounds: int = 3, z: float = 8.0, **changes: Any) -> TaskManifest:
+        plans = tuple(
+            RoundPlan(i, "popularity/1", 10, 1.0, 4096, z, {}) for i in range(1, rounds + 1)
+        )
+        task = TaskManifest(
+            task_id="task-1",
+            population=POPULATION,
+            purpose="learn",
+            learner="spectral/1",
+            signals={"rating": 1.0},
+            rounds=plans,
+            trust_level="central",
+            cohort_min=2,
+            cohort_max=100,
+            cohort_expected=50,
+            participation_bound=rounds,
+            unit="user",
+            neighboring_relation="add_remove",
+            epsilon=epsilon_rdp([GaussianEvent(z, rounds)], DELTA),
+            target_delta=DELTA,
+            budget_account="main",
+            catalogue_sha256=CATALOGUE,
+            issued_at_ms=now_ms(),
+            expires_at_ms=now_ms() + 3_600_000,
+            base_release=0,
+        )
+        return dataclasses.replace(task, **changes)
+
+    def reserve(self, task: TaskManifest, round_id: int = 1, **changes: Any) -> ReserveDocument:
+        document = ReserveDocument(
+            reservation_id=f"{task.task_id}/{round_id}",
+            account_id=task.budget_account,
+            purpose=task.purpose,
+            idempotency_key=f"{task.task_id}/{round_id}",
+            task_sha256=task.digest().hex(),
+            round_id=round_id,
+            context_sha256="ab" * 32,
+            event=GaussianEvent(task.rounds[0].noise_multiplier),
+        )
+        return dataclasses.replace(document, **changes)
+
+    def release(self, task: TaskManifest, model: bytes, **changes: Any) -> ReleaseManifest:
+        release = ReleaseManifest(
+            population=POPULATION,
+            version=1,
+            task_sha256=task.digest().hex(),
+            model_sha256=hashlib.sha256(model).hexdigest(),
+            model_bytes=len(model),
+            catalogue_sha256=task.catalogue_sha256,
+            reservations=tuple(f"{task.task_id}/{plan.round_id}" for plan in task.rounds),
+            epsilon=0.0,
+            target_delta=DELTA,
+            created_at_ms=now_ms(),
+        )
+        return dataclasses.replace(release, **changes)
+
+    def open_account(self, cap: float = 8.0, **changes: Any) -> TaskManifest:
+        """Append the account and a task on it; returns the task."""
+        self.client("operator").append_governance("account", self.account(cap).to_json())
+        task = self.task(**changes)
+        self.client("coordinator").append_governance("task", task.to_json())
+        return task
+
+    def run_task(self, devices: int = 3) -> TaskManifest:
+        """Write a whole history: consents, account, task, spends, a release."""
+        stub = self.stub()
+        for _ in range(devices):
+            device = self.device(stub)
+            device.append(device.event())
+        task = self.open_account()
+        coordinator = self.client("coordinator")
+        for plan in task.rounds:
+            coordinator.reserve(self.reserve(task, plan.round_id))
+            noised = hashlib.sha256(bytes([plan.round_id])).hexdigest()
+            coordinator.commit("main", f"{task.task_id}/{plan.round_id}", noised)
+        model = b"model"
+        coordinator.put_blob(model)
+        spent = float(coordinator.show_budget("main").epsilon_spent)
+        release = self.release(task, model, epsilon=spent)
+        coordinator.append_governance("release", release.to_json())
+        return task
+
+    def spawn(self) -> tuple[subprocess.Popen[str], str]:
+        """Start the real process; returns it and its address."""
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "tacit.server.ledger",
+                "--config",
+                str(self.config_path),
+                "--exit-with-parent",
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("ready "), f"the ledger did not start: {line!r}"
+        return process, line.split()[1]
+
+
+class Device:
+    """A device as the ledger sees it."""
+
+    def __init__(self, stub: Any) -> None:
+        self.key = SigningKey.generate(os.urandom)
+        self.stub = stub
+        self.chain: list[bytes] = []
+
+    def enrol(self, token: str, **changes: Any) -> ledger_pb2.EnrolReply:
+        request = {
+            "token": token,
+            "public_key": self.key.public_key,
+            "proof": self.key.sign("enrol", token.encode()),
+        }
+        reply: ledger_pb2.EnrolReply = self.stub.Enrol(
+            ledger_pb2.EnrolRequest(**(request | changes))
+        )
+        return reply
+
+    def event(self, state: str = "given", **changes: Any) -> ConsentEvent:
+        event = ConsentEvent(
+            record_id=os.urandom(16).hex(),
+            subject_pseudonym="p" * 16,
+            controller="Example Shop",
+            purpose="learn",
+            signals=("product_view", "rating"),
+            lawful_basis="consent",
+            notice=NoticeShown("privacy", "1", "0" * 64, "en", now_ms()),
+            method="settings",
+            state=state,
+            event_time_ms=now_ms(),
+            valid_until_ms=now_ms() + 86_400_000,
+            retention_days=365,
+            storage_location="EU",
+            recipients=(),
+            jurisdiction="EU",
+            withdrawal_uri="app:settings",
+            gpc_present=False,
+            gpc_conflict=False,
+            prev_commitment=event_digest(self.chain[-1]) if self.chain else NO_PREDECESSOR,
+            seq=len(self.chain) + 1,
+        )
+        return dataclasses.replace(event, **changes)
+
+    def append(
+        self, event: ConsentEvent, known_size: int = 0, signature: bytes = b""
+    ) -> ledger_pb2.ConsentReceipt:
+        data = event.to_bytes()
+        receipt = self.send(data, signature or self.key.sign("consent", data), known_size)
+        if len(self.chain) < event.seq:
+            self.chain.append(data)
+        return receipt
+
+    def send(self, data: bytes, signature: bytes, known_size: int) -> ledger_pb2.ConsentReceipt:
+        body = ledger_pb2.AppendConsentRequest(
+            event=data, event_signature=signature, known_size=known_size
+        )
+        reply: ledger_pb2.ConsentReceipt = self.stub.AppendConsent(self.sealed(body))
+        return reply
+
+    def sealed(self, body: Any, method: str = "AppendConsent", at_ms: int | None = None) -> Any:
+        path = f"/tacit.v1.LedgerService/{method}"
+        at_ms = now_ms() if at_ms is None else at_ms
+        return seal(self.key, path, body.SerializeToString(), at_ms, os.urandom)
+
+
+@pytest.fixture(scope="session")
+def authority() -> Authority:
+    return make_authority()
+
+
+@pytest.fixture
+def new_deployment(tmp_path: Path, authority: Authority) -> Iterator[Callable[[str], Deployment]]:
+    made: list[Deployment] = []
+
+    def make(name: str) -> Deployment:
+        made.append(Deployment(tmp_path / name, authority))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+@pytest.fixture
+def deployment(new_deployment: Callable[[str], Deployment]) -> Deployment:
+    return new_deployment("ledger")
