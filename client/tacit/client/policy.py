@@ -10,16 +10,14 @@ class TrustRoots:
     """Names and public keys pinned in the app.
 
     Attributes:
-        governance_origin: origin of the governance log's checkpoints.
-        consent_origin: origin of the consent log's checkpoints.
-        ledger_name: key name in the ledger's signed notes.
+        governance_origin, consent_origin: origin of each log's checkpoints, which is also the key
+            name in their signed notes.
         ledger_key: 32-byte Ed25519 public key that signs checkpoints.
         coordinator_key: 32-byte Ed25519 public key that signs tasks, rounds and releases.
     """
 
     governance_origin: str
     consent_origin: str
-    ledger_name: str
     ledger_key: bytes
     coordinator_key: bytes
 

@@ -235,7 +235,7 @@ class DeviceSession:
                 consent.event,
                 consent.signature,
                 origin=origin,
-                name=self._trust.ledger_name,
+                name=origin,
                 ledger_key=self._trust.ledger_key,
             )
         except PrivacyError as error:

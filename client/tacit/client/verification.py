@@ -84,7 +84,7 @@ def verify_entry(
     """
     try:
         checkpoint = verify_checkpoint(
-            logged.checkpoint, trust.governance_origin, trust.ledger_name, trust.ledger_key
+            logged.checkpoint, trust.governance_origin, trust.governance_origin, trust.ledger_key
         )
     except PrivacyError as error:
         raise refusal(f"step 1, checkpoint: {error}") from None
