@@ -113,7 +113,7 @@ def test_a_count_charges_every_release() -> None:
 
 def test_quotas_lie_inside_the_cap() -> None:
     one = alone(spend("a", 2.0))
-    limits = account(2 * one, learn=one, measure=2 * one)
+    limits = account(2 * one, learn=one, measure=one)
     held = [spend("a", 2.0)]
     with pytest.raises(BudgetExceeded, match="quota of 'learn'"):
         admit(limits, held, spend("b", 2.0), fast)
@@ -130,9 +130,14 @@ def test_a_purpose_without_a_quota_spends_nothing() -> None:
         admit(account(8.0, learn=8.0), [], spend("a", 100.0, "decide"), fast)
 
 
-def test_an_accountant_that_says_nan_admits_nothing() -> None:
+@pytest.mark.parametrize("broken_at", [1, 2], ids=["quota", "cap"])
+def test_an_accountant_that_says_nan_admits_nothing(broken_at: int) -> None:
+    def broken(events: Sequence[GaussianEvent], target_delta: float) -> EpsilonClaim:
+        return claim_of(math.nan if len(events) == broken_at else 1.0)
+
+    limits = account(8.0, learn=8.0, measure=8.0)
     with pytest.raises(BudgetExceeded):
-        admit(account(), [], spend("a"), lambda events, delta: claim_of(math.nan))
+        admit(limits, [spend("a", purpose="measure")], spend("b"), broken)
 
 
 def test_a_disagreement_of_accountants_passes_through() -> None:

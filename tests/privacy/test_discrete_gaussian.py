@@ -60,25 +60,41 @@ def draws(sigma: float) -> npt.NDArray[np.int64]:
 SIGMAS = (0.5, 1.0, 7.3, 64.0, 127.9, 128.0, 1000.3, 4096.0)
 
 
-@pytest.mark.parametrize("sigma", SIGMAS)
-def test_draws_follow_the_exact_distribution(sigma: float) -> None:
-    # Chi-square on 10^6 draws against mpmath, refused below p = 1e-6: false-failure rate 1e-6 for
-    # each sigma. Cells are single magnitudes near zero and runs of magnitudes further out.
-    sample = draws(sigma)
+def assert_exact(sample: npt.NDArray[np.int64], sigma: float) -> None:
+    """Refuse a sample whose chi-square against mpmath has p below 1e-6.
+
+    Cells are single magnitudes near zero and runs of magnitudes further out.
+    """
     reach = math.ceil(6 * sigma) + 2
     weights = np.array(exact_weights(sigma, reach))
     run = max(1, math.ceil(sigma / 50))
     single = min(200, reach)
     edges = np.unique([*range(single), *range(single, reach + 1, run), reach + 1])
-    expected = DRAWS * np.add.reduceat(weights, edges[:-1])
+    expected = len(sample) * np.add.reduceat(weights, edges[:-1])
     counts = np.bincount(np.minimum(np.abs(sample), reach), minlength=reach + 1)
     observed = np.add.reduceat(counts, edges[:-1])
-    enough = expected >= 10
-    last = int(np.flatnonzero(enough)[-1])
-    expected = np.append(expected[:last], DRAWS - expected[:last].sum())
-    observed = np.append(observed[:last], DRAWS - observed[:last].sum())
+    last = int(np.flatnonzero(expected >= 10)[-1])
+    expected = np.append(expected[:last], len(sample) - expected[:last].sum())
+    observed = np.append(observed[:last], len(sample) - observed[:last].sum())
     assert len(expected) >= 2
     assert chi_square_p(observed, expected) > 1e-6
+
+
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_draws_follow_the_exact_distribution(sigma: float) -> None:
+    # Chi-square on 10^6 draws: false-failure rate 1e-6 for each sigma.
+    assert_exact(draws(sigma), sigma)
+
+
+@pytest.mark.parametrize(("base_sigma", "sigma"), [(1, 3.7), (1, 20.0), (2, 30.3), (4, 100.0)])
+def test_the_two_levels_are_exact_together(
+    monkeypatch: pytest.MonkeyPatch, base_sigma: int, sigma: float
+) -> None:
+    # At 64 the correction by rejection is under 1%, too little for 10^6 draws to see whether it is
+    # right. A coarse base level makes it large, with rates above 1 among them; the algebra is the
+    # same. False-failure rate 1e-6 for each case.
+    monkeypatch.setattr(discrete_gaussian, "_BASE_SIGMA", base_sigma)
+    assert_exact(sample_discrete_gaussian(sigma, DRAWS, fixed_bytes(17)), sigma)
 
 
 @pytest.mark.parametrize("sigma", SIGMAS)
@@ -236,6 +252,15 @@ def test_the_tail_has_no_end() -> None:
     )
     # P(|Z| > x) falls below 2^-576 near x = 2 sqrt(2 ln 2 576) = 56.
     assert 50 < int(found[0]) < 60
+
+
+def test_a_word_from_the_incomplete_last_multiple_is_rejected() -> None:
+    candidates = discrete_gaussian._candidates  # pyright: ignore[reportPrivateUsage]
+    arguments = parts(128.0)
+    fair = script(bytes(8), bytes(1), b"\xfe\xff\xff\x7f", bytes(8))
+    assert candidates(1, *arguments, fair).tolist() == [0]
+    beyond = script(bytes(8), bytes(1), b"\xff" * 4, bytes(8))
+    assert candidates(1, *arguments, beyond).tolist() == []
 
 
 @pytest.mark.parametrize(("numerator", "denominator"), [(0, 7), (1, 1000), (3, 4), (5, 5), (23, 9)])

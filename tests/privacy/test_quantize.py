@@ -345,6 +345,8 @@ def test_decode_sum_returns_to_the_units_of_the_statistic() -> None:
     np.add.at(expected, blocks.rows, blocks.values)
     # Each of 30 roundings is off by less than one integer step.
     assert np.abs(decoded - expected.ravel()).max() < 30 * 4.0 / integer_target(32767, 80)
+    steps = decode_sum(np.array([-200, 0, 7]), 5.0, 200, 3)
+    assert steps == pytest.approx(np.array([-200, 0, 7]) * 5.0 / integer_target(200, 3), rel=1e-14)
     wrong: list[npt.NDArray[Any]] = [
         np.zeros(79, dtype=np.int64),
         np.zeros(80),
