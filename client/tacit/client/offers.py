@@ -140,13 +140,15 @@ def _round(
         raise OfferRefused(f"step 6, round: {error}") from None
     if header.task_sha256 != manifest.digest().hex():
         raise OfferRefused("step 6, round: the header is of another task")
-    if header.round_id >= len(manifest.rounds):
-        raise OfferRefused("step 6, round: the task has no such round")
+    try:
+        plan = manifest.round_plan(header.round_id)
+    except PrivacyError as error:
+        raise OfferRefused(f"step 6, round: {error}") from None
     if header.opened_at_ms > own.now_ms + own.policy.clock_skew_ms:
         raise OfferRefused("step 6, round: the round is not open yet")
     if header.closes_at_ms <= own.now_ms:
         raise OfferRefused(f"step 6, round: the round closed at {header.closes_at_ms} ms")
-    return header, manifest.rounds[header.round_id]
+    return header, plan
 
 
 def _check_policy(manifest: TaskManifest, plan: RoundPlan, own: Standing) -> None:
@@ -170,8 +172,8 @@ def _check_policy(manifest: TaskManifest, plan: RoundPlan, own: Standing) -> Non
     # All that is left of the task counts now: a device does not start what it may not finish.
     ahead = [
         GaussianEvent(p.noise_multiplier)
-        for p in manifest.rounds[plan.round_id :]
-        if p.round_id not in taken
+        for p in manifest.rounds
+        if p.round_id >= plan.round_id and p.round_id not in taken
     ]
     exposed = own.participation.epsilon(policy.max_delta, ahead)
     if exposed > policy.max_epsilon:

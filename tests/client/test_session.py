@@ -1,0 +1,839 @@
+"""A device against servers that answer in memory: the good path and every bad vector.
+
+The servers here hold real Merkle logs and real keys, and can be told to lie in one way at a time.
+`test_servers.py` runs the same session against the real ledger and gateway.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tacit.client import (
+    Catalogue,
+    DevicePolicy,
+    DeviceSession,
+    FileKeyProvider,
+    NotEnrolled,
+    OfferRefused,
+    Personalizer,
+    PolicyRefused,
+    ReceiptRefused,
+    Rejected,
+    ReleaseRefused,
+    RollbackRefused,
+    TrustRoots,
+)
+from tacit.client.offers import Offer
+from tacit.client.statistics import Profiles, contributions
+from tacit.client.sync import run
+from tacit.client.wire import CheckIn, LoggedEntry, RoundOffer, Traffic
+from tacit.privacy.accounting import GaussianEvent, epsilon_rdp
+from tacit.privacy.arrays import pack_arrays
+from tacit.privacy.checkpoint import Checkpoint, sign
+from tacit.privacy.consent import ConsentEvent
+from tacit.privacy.governance import GovernanceEntry
+from tacit.privacy.merkle import MerkleTree, leaf_hash
+from tacit.privacy.quantize import dense
+from tacit.privacy.receipt import Receipt, leaf
+from tacit.privacy.release import ReleaseManifest
+from tacit.privacy.signatures import SigningKey, verify
+from tacit.privacy.task import RoundHeader, RoundPlan, TaskManifest
+
+NOW_MS = 1_800_000_000_000
+N_ITEMS, WIDTH = 40, 4
+GOVERNANCE, CONSENT, NAME = "t.example/governance", "t.example/consent", "t.example"
+POPULATION = "people"
+SIGNALS = {"product_view": 1.0, "purchase": 2.0}
+
+Arrays = Mapping[str, npt.NDArray[np.generic]]
+
+
+def _catalogue() -> Catalogue:
+    return Catalogue.build((f"i{n}", f"Item {n}", ["even" if n % 2 else "odd"]) for n in range(40))
+
+
+def _context(seed: int = 0) -> dict[str, npt.NDArray[np.generic]]:
+    rng = np.random.default_rng(seed)
+    return {
+        "basis": rng.normal(size=(N_ITEMS, WIDTH)) / 6,
+        "item_weights": np.ones(N_ITEMS),
+    }
+
+
+def _model(seed: int = 0) -> dict[str, npt.NDArray[np.generic]]:
+    rng = np.random.default_rng(seed)
+    popularity = rng.uniform(0.5, 2.0, size=N_ITEMS)
+    return {
+        "popularity": popularity / popularity.sum(),
+        "loadings": rng.normal(size=(N_ITEMS, 3)) * 0.01,
+        "prior_variance": np.ones(3),
+    }
+
+
+class World:
+    """Servers in memory. Change an attribute to make them lie."""
+
+    def __init__(self) -> None:
+        self.traffic = Traffic()
+        self.ledger, self.coordinator, self.other = (SigningKey(bytes([n]) * 32) for n in (1, 2, 3))
+        self.governance, self.consent = MerkleTree(), MerkleTree()
+        self.context = pack_arrays(_context())
+        self.blobs: dict[str, bytes] = {}
+        self.contributions: list[tuple[int, bytes]] = []
+        self.consents: list[ConsentEvent] = []
+        self.task_signer = self.round_signer = self.coordinator
+        self.checkpoint_signer = self.ledger
+        self.offered: GovernanceEntry | None = None
+        self.released: GovernanceEntry | None = None
+        self.header_change: dict[str, Any] = {}
+        self.commitment_key = b"k" * 32
+        self.refuse_contribution: Rejected | None = None
+        self.mangle: Callable[[LoggedEntry], LoggedEntry] = lambda entry: entry
+        self._entries: dict[bytes, int] = {}
+        for n in range(5):
+            self.governance.append(leaf_hash(b"earlier entry %d" % n))
+
+    @property
+    def trust(self) -> TrustRoots:
+        return TrustRoots(
+            GOVERNANCE, CONSENT, NAME, self.ledger.public_key, self.coordinator.public_key
+        )
+
+    # --- what the operator does
+
+    def plan(self, **change: Any) -> RoundPlan:
+        plan = RoundPlan(
+            round_id=1,
+            statistic="subspace/1",
+            length=N_ITEMS * WIDTH,
+            clipping_norm=0.5,
+            integer_norm=4096,
+            noise_multiplier=2.0,
+            parameters={},
+        )
+        return dataclasses.replace(plan, **change)
+
+    def manifest(self, **change: Any) -> TaskManifest:
+        rounds = change.pop("rounds", (self.plan(), self.plan(round_id=2)))
+        events = [GaussianEvent(p.noise_multiplier) for p in rounds]
+        manifest = TaskManifest(
+            task_id="task-1",
+            population=POPULATION,
+            purpose="learn",
+            learner="spectral/1",
+            signals=SIGNALS,
+            rounds=rounds,
+            trust_level="central",
+            cohort_min=2,
+            cohort_max=100,
+            cohort_expected=50,
+            participation_bound=len(rounds),
+            unit="user",
+            neighboring_relation="add_remove",
+            epsilon=round(epsilon_rdp(events, 1e-3) + 1e-6, 6),
+            target_delta=1e-3,
+            budget_account="a",
+            catalogue_sha256=_catalogue().digest.hex(),
+            issued_at_ms=NOW_MS - 1000,
+            expires_at_ms=NOW_MS + 3_600_000,
+            base_release=0,
+        )
+        return dataclasses.replace(manifest, **change)
+
+    def publish_task(self, manifest: TaskManifest | None = None) -> None:
+        body = (manifest or self.manifest()).to_json()
+        self.offered = self._log(GovernanceEntry.sign("task", body, NOW_MS, self.task_signer))
+
+    def publish_release(self, version: int, blob: bytes | None = None, **change: Any) -> None:
+        blob = pack_arrays(_model(version)) if blob is None else blob
+        manifest = ReleaseManifest(
+            population=POPULATION,
+            version=version,
+            task_sha256="0" * 64,
+            model_sha256=hashlib.sha256(blob).hexdigest(),
+            model_bytes=len(blob),
+            catalogue_sha256=_catalogue().digest.hex(),
+            reservations=("r-1",),
+            epsilon=3.0,
+            target_delta=1e-3,
+            created_at_ms=NOW_MS,
+        )
+        manifest = dataclasses.replace(manifest, **change)
+        self.blobs[manifest.model_sha256] = blob
+        entry = GovernanceEntry.sign("release", manifest.to_json(), NOW_MS, self.task_signer)
+        self.released = self._log(entry)
+
+    def _log(self, entry: GovernanceEntry) -> GovernanceEntry:
+        self._entries[entry.to_bytes()] = self.governance.append(leaf_hash(entry.to_bytes()))
+        return entry
+
+    def logged(self, entry: GovernanceEntry, known_size: int) -> LoggedEntry:
+        tree = self.governance
+        consistent = 0 < known_size <= tree.size
+        return self.mangle(
+            LoggedEntry(
+                entry=entry.to_bytes(),
+                index=self._entries[entry.to_bytes()],
+                inclusion=tuple(tree.inclusion_proof(self._entries[entry.to_bytes()])),
+                checkpoint=self._checkpoint(GOVERNANCE, tree),
+                consistency=tuple(tree.consistency_proof(known_size)) if consistent else (),
+            )
+        )
+
+    def _checkpoint(self, origin: str, tree: MerkleTree) -> bytes:
+        return sign(Checkpoint(origin, tree.size, tree.root()), self.checkpoint_signer, NAME)
+
+    # --- what devices call (tacit.client.wire.Servers)
+
+    def enrol(self, token: str, public_key: bytes, proof: bytes) -> tuple[str, str]:
+        verify(public_key, "enrol", token.encode(), proof)
+        return SigningKey(b"\x09" * 32).key_id if token == "wrong" else _id(public_key), POPULATION
+
+    def append_consent(self, event: bytes, signature: bytes, known_size: int) -> Receipt:
+        self.consents.append(ConsentEvent.parse(event))
+        index = self.consent.append(leaf_hash(leaf(event, signature, b"k" * 32)))
+        return Receipt(
+            commitment_key=self.commitment_key,
+            index=index,
+            inclusion=tuple(self.consent.inclusion_proof(index)),
+            checkpoint=self._checkpoint(CONSENT, self.consent),
+            consistency=tuple(
+                self.consent.consistency_proof(known_size)
+                if 0 < known_size <= self.consent.size
+                else ()
+            ),
+        )
+
+    def check_in(self, known_size: int) -> CheckIn:
+        if self.offered is None:
+            return CheckIn(None, "no round is open", 0)
+        header = RoundHeader(
+            task_sha256=self.offered.body_digest().hex(),
+            round_id=1,
+            context_sha256=hashlib.sha256(self.context).hexdigest(),
+            opened_at_ms=NOW_MS - 10,
+            closes_at_ms=NOW_MS + 60_000,
+        )
+        header = dataclasses.replace(header, **self.header_change)
+        data = header.to_bytes()
+        offer = RoundOffer(
+            task=self.logged(self.offered, known_size),
+            round_header=data,
+            round_signature=self.round_signer.sign("round", data),
+            capability=b"leave",
+        )
+        return CheckIn(offer, "", 0)
+
+    def contribute(
+        self, capability: bytes, task_sha256: bytes, round_id: int, values: bytes
+    ) -> None:
+        assert capability == b"leave"
+        self.contributions.append((round_id, values))
+        if self.refuse_contribution is not None:
+            raise self.refuse_contribution
+
+    def fetch_blob(self, sha256: bytes, max_bytes: int) -> bytes:
+        return self.blobs.get(sha256.hex(), self.context)
+
+    def get_release(self, population: str, known_size: int) -> LoggedEntry | None:
+        return None if self.released is None else self.logged(self.released, known_size)
+
+
+def _id(public_key: bytes) -> str:
+    from tacit.privacy.signatures import key_id
+
+    return key_id(public_key)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def _open(folder: Path, **options: Any) -> Personalizer:
+    return Personalizer.open(
+        folder / "device.db",
+        FileKeyProvider(folder / "device.key"),
+        _catalogue(),
+        clock_ms=lambda: NOW_MS,
+        **options,
+    )
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Personalizer]:
+    with _open(tmp_path) as opened:
+        opened.enrolled(POPULATION)
+        for n in range(12):
+            opened.track("Product Viewed", {"product_id": f"i{n}"}, event_id=f"v{n}")
+        opened.track("Order Completed", {"products": [{"product_id": "i1"}, {"product_id": "i30"}]})
+        opened.consent("learn", ["product_view", "purchase"], True)
+        yield opened
+
+
+@pytest.fixture
+def session(device: Personalizer, world: World) -> DeviceSession:
+    return DeviceSession(device, world, world.trust)
+
+
+def _offer(session: DeviceSession) -> Offer:
+    offer = session.check_in()
+    assert offer is not None
+    return offer
+
+
+# --- the good path
+
+
+def test_a_session_enrols_consents_contributes_and_installs(tmp_path: Path, world: World) -> None:
+    world.publish_task()
+    world.publish_release(1)
+    with _open(tmp_path) as device:
+        session = DeviceSession(device, world, world.trust)
+        device.track("Product Viewed", {"product_id": "i3"})
+        with pytest.raises(NotEnrolled):
+            session.check_in()
+        device.consent("learn", ["product_view"], True)
+        report = run(device, session, token="t")
+        assert (report.consents_sent, report.task_id, report.round_id) == (1, "task-1", 1)
+        assert (report.idle_reason, report.installed_version) == ("", 1)
+        state = device.state()
+        assert (state.population, state.pending_consents, state.rounds) == (POPULATION, 0, 1)
+        assert state.release_version == 1
+        assert state.epsilon == pytest.approx(epsilon_rdp([GaussianEvent(2.0)], 1e-2))
+        assert device.recommend().model_version == 1
+        assert device.recommend().items[0].source == "model"
+        again = run(device, session)
+        assert (again.consents_sent, again.installed_version) == (0, None)
+
+
+def test_the_contribution_is_the_simulators(
+    device: Personalizer, session: DeviceSession, world: World
+) -> None:
+    world.publish_task()
+    offer = _offer(session)
+    session.contribute(offer)
+    ((round_id, values),) = world.contributions
+    items = [*range(12), 30]
+    weights = [2.0 if n in (1, 30) else 1.0 for n in items]
+    expected = contributions(
+        Profiles(np.array([0, 13]), np.array(items), np.array(weights), N_ITEMS),
+        {k: np.asarray(v, np.float64) for k, v in _context().items()},
+        statistic="subspace/1",
+        parameters={},
+        length=N_ITEMS * WIDTH,
+        clipping_norm=0.5,
+        integer_norm=4096,
+        round_id=1,
+        task_digest=offer.task_sha256,
+        device_secrets=[device.facts.device_secret()],
+    )
+    assert round_id == 1
+    np.testing.assert_array_equal(np.frombuffer(values, "<i2"), dense(expected, 0))
+    assert np.any(np.frombuffer(values, "<i2"))
+
+
+def test_participation_is_on_disk_before_the_vector_leaves(
+    tmp_path: Path, device: Personalizer, session: DeviceSession, world: World
+) -> None:
+    world.publish_task()
+    session.contribution(_offer(session), world.context)
+    device.close()
+    with _open(tmp_path) as reopened:
+        (entry,) = reopened.participation.entries()
+        assert (entry.round_id, entry.noise_multiplier) == (1, 2.0)
+
+
+def test_a_retransmission_is_bit_identical_even_after_new_events_and_a_crash(
+    tmp_path: Path, device: Personalizer, session: DeviceSession, world: World
+) -> None:
+    world.publish_task()
+    first = session.contribution(_offer(session), world.context)
+    device.track("Product Viewed", {"product_id": "i39"})
+    device.close()
+    with _open(tmp_path) as reopened:
+        again = DeviceSession(reopened, world, world.trust)
+        assert again.contribution(_offer(again), world.context) == first
+        assert len(reopened.participation.entries()) == 1
+        # The next round does see the new event.
+        world.header_change = {"round_id": 2}
+        assert again.contribution(_offer(again), world.context) != first
+        assert len(reopened.participation.entries()) == 2
+
+
+def test_a_round_is_not_answered_again_with_another_context(
+    session: DeviceSession, world: World
+) -> None:
+    world.publish_task()
+    session.contribute(_offer(session))
+    world.context = pack_arrays(_context(1))
+    with pytest.raises(OfferRefused, match="another context"):
+        session.contribute(_offer(session))
+    assert len(world.contributions) == 1
+
+
+def test_a_lost_reply_is_no_failure_and_a_refusal_is(session: DeviceSession, world: World) -> None:
+    world.publish_task()
+    world.refuse_contribution = Rejected("ALREADY_EXISTS", "have it")
+    session.contribute(_offer(session))
+    world.refuse_contribution = Rejected("FAILED_PRECONDITION", "round closed")
+    with pytest.raises(Rejected, match="round closed"):
+        session.contribute(_offer(session))
+
+
+def test_an_empty_profile_sends_as_many_bytes_as_a_full_one(tmp_path: Path, world: World) -> None:
+    world.publish_task()
+    with _open(tmp_path) as empty:
+        empty.enrolled(POPULATION)
+        empty.consent("learn", ["purchase"], True)
+        session = DeviceSession(empty, world, world.trust)
+        values = session.contribution(_offer(session), world.context)
+    assert values == bytes(2 * N_ITEMS * WIDTH)
+
+
+# --- consent
+
+
+def test_without_consent_nothing_is_read_and_nothing_leaves(
+    device: Personalizer, session: DeviceSession, world: World
+) -> None:
+    world.publish_task()
+    offer = _offer(session)
+    device.consent("learn", None, False)
+    with pytest.raises(OfferRefused, match="step 7"):
+        session.check_in()
+    with pytest.raises(OfferRefused, match="step 7"):
+        session.contribution(offer, world.context)
+    assert device.participation.entries() == []
+
+
+def test_a_task_for_another_purpose_needs_its_own_consent(
+    session: DeviceSession, world: World
+) -> None:
+    world.publish_task(world.manifest(purpose="measure"))
+    with pytest.raises(OfferRefused, match="step 7"):
+        session.check_in()
+
+
+def test_withdrawing_one_signal_leaves_the_contribution_of_the_others(
+    tmp_path: Path, device: Personalizer, session: DeviceSession, world: World
+) -> None:
+    world.publish_task()
+    device.consent("learn", ["purchase"], False)
+    with_views = session.contribution(_offer(session), world.context)
+    other = tmp_path / "other"
+    with _open(other) as twin:
+        twin.enrolled(POPULATION)
+        twin.facts.put("device-secret", device.facts.device_secret())
+        for n in range(12):
+            twin.track("Product Viewed", {"product_id": f"i{n}"})
+        twin.consent("learn", ["product_view"], True)
+        twin_session = DeviceSession(twin, world, world.trust)
+        assert twin_session.contribution(_offer(twin_session), world.context) == with_views
+
+
+def test_consents_are_pushed_in_order_and_receipts_kept(
+    device: Personalizer, session: DeviceSession, world: World
+) -> None:
+    device.consent("measure", ["rating"], True)
+    device.consent("learn", ["purchase"], False)
+    assert session.push_consents() == 3
+    assert [(e.seq, e.purpose, e.state, e.signals) for e in world.consents] == [
+        (1, "learn", "given", ("product_view", "purchase")),
+        (2, "measure", "given", ("rating",)),
+        (3, "learn", "given", ("product_view",)),
+    ]
+    receipt = device.consents.receipt(2)
+    assert receipt is not None
+    assert receipt.index == 1
+    assert session.push_consents() == 0
+
+
+def test_a_receipt_that_does_not_open_the_leaf_is_refused(
+    device: Personalizer, session: DeviceSession, world: World
+) -> None:
+    world.commitment_key = b"x" * 32
+    with pytest.raises(ReceiptRefused, match="consent 1"):
+        session.push_consents()
+    assert device.consents.receipt(1) is None
+    assert len(device.consents.pending()) == 1
+
+
+def test_a_receipt_under_another_ledgers_checkpoint_is_refused(
+    session: DeviceSession, world: World
+) -> None:
+    world.checkpoint_signer = world.other
+    with pytest.raises(ReceiptRefused):
+        session.push_consents()
+
+
+def test_a_consent_log_that_forgets_is_detected(
+    device: Personalizer, session: DeviceSession, world: World
+) -> None:
+    session.push_consents()
+    world.consent = MerkleTree()
+    device.consent("measure", ["rating"], True)
+    with pytest.raises(RollbackRefused):
+        session.push_consents()
+
+
+def test_enrolment_of_another_key_is_refused(tmp_path: Path, world: World) -> None:
+    with _open(tmp_path) as device:
+        session = DeviceSession(device, world, world.trust)
+        with pytest.raises(NotEnrolled, match="another key"):
+            session.enrol("wrong")
+        assert device.population is None
+        assert session.enrol("t") == POPULATION
+        assert session.enrol("wrong") == POPULATION
+
+
+# --- offers that are refused
+
+BAD_MANIFESTS: dict[str, tuple[dict[str, Any], str]] = {
+    "expired": ({"expires_at_ms": NOW_MS}, "step 5.*expired"),
+    "not yet valid": ({"issued_at_ms": NOW_MS + 120_000}, "step 5.*not valid yet"),
+    "another population": ({"population": "others"}, "step 5.*population"),
+    "another catalogue": ({"catalogue_sha256": "0" * 64}, "step 5.*catalogue"),
+    "no cohort": ({"cohort_min": 1}, "step 10.*cohort"),
+    "large delta": ({"target_delta": 0.015}, "step 10.*delta"),
+    "understated epsilon": ({"epsilon": 0.5}, "step 9"),
+    "other unit": ({"unit": "event"}, "step 5"),
+    "unknown trust level": ({"trust_level": "magic"}, "step 5"),
+    "no signal in common": ({"signals": {"rating": 1.0}}, "step 7"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_MANIFESTS)
+def test_a_bad_manifest_is_refused(session: DeviceSession, world: World, name: str) -> None:
+    change, message = BAD_MANIFESTS[name]
+    world.publish_task(world.manifest(**change))
+    with pytest.raises(OfferRefused, match=message):
+        session.check_in()
+
+
+BAD_PLANS: dict[str, dict[str, Any]] = {
+    "statistic not compiled in": {"statistic": "keylogger/1"},
+    "length beyond the integer norm": {"integer_norm": 5},
+}
+
+
+@pytest.mark.parametrize("name", BAD_PLANS)
+def test_a_bad_plan_is_refused(session: DeviceSession, world: World, name: str) -> None:
+    world.publish_task(world.manifest(rounds=(world.plan(**BAD_PLANS[name]),)))
+    with pytest.raises(OfferRefused, match="step 8"):
+        session.check_in()
+
+
+BAD_HEADERS: dict[str, dict[str, Any]] = {
+    "another task": {"task_sha256": "0" * 64},
+    "no such round": {"round_id": 3},
+    "closed": {"closes_at_ms": NOW_MS},
+    "not open yet": {"opened_at_ms": NOW_MS + 120_000},
+}
+
+
+@pytest.mark.parametrize("name", BAD_HEADERS)
+def test_a_bad_round_header_is_refused(session: DeviceSession, world: World, name: str) -> None:
+    world.publish_task()
+    world.header_change = BAD_HEADERS[name]
+    with pytest.raises(OfferRefused, match="step 6"):
+        session.check_in()
+
+
+def _reindexed(entry: LoggedEntry) -> LoggedEntry:
+    return dataclasses.replace(entry, index=entry.index - 1)
+
+
+def _edited(entry: LoggedEntry) -> LoggedEntry:
+    return dataclasses.replace(entry, entry=entry.entry.replace(b"spectral/1", b"spectral/2"))
+
+
+def _unproved(entry: LoggedEntry) -> LoggedEntry:
+    return dataclasses.replace(entry, inclusion=entry.inclusion[:-1])
+
+
+def _unsigned(entry: LoggedEntry) -> LoggedEntry:
+    return dataclasses.replace(entry, checkpoint=entry.checkpoint.split(b"\n\n")[0] + b"\n\n")
+
+
+@pytest.mark.parametrize(
+    ("mangle", "message"),
+    [
+        (_reindexed, "step 3"),
+        (_edited, "step 3"),
+        (_unproved, "step 3"),
+        (_unsigned, "step 1"),
+    ],
+)
+def test_a_task_without_its_proof_is_refused(
+    session: DeviceSession,
+    world: World,
+    mangle: Callable[[LoggedEntry], LoggedEntry],
+    message: str,
+) -> None:
+    world.publish_task()
+    world.mangle = mangle
+    with pytest.raises(OfferRefused, match=message):
+        session.check_in()
+
+
+def test_a_task_signed_by_another_key_is_refused(session: DeviceSession, world: World) -> None:
+    world.task_signer = world.other
+    world.publish_task()
+    with pytest.raises(OfferRefused, match="step 4"):
+        session.check_in()
+
+
+def test_a_round_signed_by_another_key_is_refused(session: DeviceSession, world: World) -> None:
+    world.round_signer = world.other
+    world.publish_task()
+    with pytest.raises(OfferRefused, match="step 6"):
+        session.check_in()
+
+
+def test_a_checkpoint_of_another_ledger_is_refused(session: DeviceSession, world: World) -> None:
+    world.checkpoint_signer = world.other
+    world.publish_task()
+    with pytest.raises(OfferRefused, match="step 1"):
+        session.check_in()
+
+
+def test_a_release_entry_does_not_pass_for_a_task(session: DeviceSession, world: World) -> None:
+    world.publish_task()
+    world.publish_release(1)
+    assert world.released is not None
+    released = world.released
+
+    def swap(entry: LoggedEntry) -> LoggedEntry:
+        world.mangle = lambda e: e
+        return world.logged(released, 0)
+
+    world.mangle = swap
+    with pytest.raises(OfferRefused, match="kind 'task'"):
+        session.check_in()
+
+
+def test_a_log_that_shrank_is_detected(session: DeviceSession, world: World) -> None:
+    world.publish_task()
+    entry, at_first = world.offered, world.governance.size
+    world.publish_release(1)
+    _offer(session)
+    world.governance.truncate(at_first)
+    world.offered = entry
+    with pytest.raises(RollbackRefused, match="at least"):
+        session.check_in()
+
+
+def test_a_log_that_forked_is_detected_after_a_restart(
+    tmp_path: Path, device: Personalizer, session: DeviceSession, world: World
+) -> None:
+    world.publish_task()
+    _offer(session)
+    device.close()
+    other = World()
+    other.governance = MerkleTree([leaf_hash(b"history rewritten %d" % n) for n in range(9)])
+    other.publish_task()
+    with _open(tmp_path) as reopened, pytest.raises(RollbackRefused, match="does not extend"):
+        DeviceSession(reopened, other, other.trust).check_in()
+
+
+def test_a_log_of_the_same_size_with_another_root_is_detected(
+    session: DeviceSession, world: World
+) -> None:
+    world.publish_task()
+    _offer(session)
+    size = world.governance.size
+    world.governance = MerkleTree([leaf_hash(b"other %d" % n) for n in range(size - 1)])
+    world.publish_task()
+    assert world.governance.size == size
+    with pytest.raises(RollbackRefused):
+        session.check_in()
+
+
+# --- contexts that are refused
+
+
+def _nan_basis() -> Arrays:
+    context = _context()
+    context["basis"] = np.full((N_ITEMS, WIDTH), np.nan)
+    return context
+
+
+BAD_CONTEXTS: dict[str, tuple[Arrays, str]] = {
+    "NaN": (_nan_basis(), "finite"),
+    "infinite and unused": ({**_context(), "extra": np.array([np.inf])}, "finite"),
+    "missing array": ({"basis": _context()["basis"]}, "item_weights"),
+    "another catalogue": ({**_context(), "item_weights": np.ones(N_ITEMS + 1)}, "shape"),
+    "another width": ({**_context(), "basis": np.ones((N_ITEMS, WIDTH + 1))}, "coordinates"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CONTEXTS)
+def test_a_bad_context_costs_no_exposure(
+    device: Personalizer, session: DeviceSession, world: World, name: str
+) -> None:
+    arrays, message = BAD_CONTEXTS[name]
+    world.context = pack_arrays(arrays)
+    world.publish_task()
+    with pytest.raises(OfferRefused, match=message):
+        session.contribute(_offer(session))
+    assert device.participation.entries() == []
+    assert world.contributions == []
+
+
+def test_a_context_that_is_not_the_headers_is_refused(session: DeviceSession, world: World) -> None:
+    world.publish_task()
+    offer = _offer(session)
+    with pytest.raises(OfferRefused, match="digest"):
+        session.contribution(offer, pack_arrays(_context(5)))
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1.0, 1e150])
+def test_whatever_the_context_the_integers_keep_their_norm(
+    session: DeviceSession, world: World, scale: float
+) -> None:
+    context = _context()
+    context["basis"] = np.asarray(context["basis"], np.float64) * scale
+    world.context = pack_arrays(context)
+    world.publish_task()
+    values = np.frombuffer(session.contribution(_offer(session), world.context), "<i2")
+    assert int(np.sum(values.astype(np.int64) ** 2)) <= 4096**2
+
+
+# --- the device's own account
+
+
+def test_a_task_beyond_the_devices_own_cap_is_refused(tmp_path: Path, world: World) -> None:
+    world.publish_task()
+    needed = epsilon_rdp([GaussianEvent(2.0, 2)], 1e-2)
+    for cap, accepted in ((needed * 0.99, False), (needed * 1.01, True)):
+        with _open(tmp_path, policy=DevicePolicy(max_epsilon=cap)) as device:
+            device.enrolled(POPULATION)
+            device.consent("learn", ["purchase"], True)
+            session = DeviceSession(device, world, world.trust)
+            if accepted:
+                assert session.check_in() is not None
+            else:
+                with pytest.raises(PolicyRefused, match="life"):
+                    session.check_in()
+
+
+def test_a_trust_level_the_app_does_not_accept_is_refused(tmp_path: Path, world: World) -> None:
+    world.publish_task()
+    with _open(tmp_path, policy=DevicePolicy(trust_levels=("secure",))) as device:
+        device.enrolled(POPULATION)
+        device.consent("learn", ["purchase"], True)
+        with pytest.raises(PolicyRefused, match="'central' not accepted"):
+            DeviceSession(device, world, world.trust).check_in()
+
+
+def test_tasks_add_up_over_the_devices_life(tmp_path: Path, world: World) -> None:
+    cap = epsilon_rdp([GaussianEvent(2.0, 3)], 1e-2)
+    with _open(tmp_path, policy=DevicePolicy(max_epsilon=cap)) as device:
+        device.enrolled(POPULATION)
+        device.consent("learn", ["purchase"], True)
+        session = DeviceSession(device, world, world.trust)
+        world.publish_task()
+        for round_id in (1, 2):
+            world.header_change = {"round_id": round_id}
+            session.contribute(_offer(session))
+        world.header_change = {}
+        world.publish_task(world.manifest(task_id="task-2"))
+        with pytest.raises(PolicyRefused):
+            session.check_in()
+        assert run(device, session).idle_reason.startswith("declined: step 10")
+
+
+# --- releases
+
+
+def test_releases_are_installed_upwards_only(
+    device: Personalizer, session: DeviceSession, world: World
+) -> None:
+    assert session.pull_release() is None
+    world.publish_release(2)
+    assert session.pull_release() == 2
+    assert session.pull_release() is None
+    before = device.recommend().items
+    world.publish_release(1)
+    with pytest.raises(RollbackRefused, match="version 2"):
+        session.pull_release()
+    assert device.recommend().items == before
+    world.publish_release(3)
+    assert session.pull_release() == 3
+    assert device.state().release_version == 3
+
+
+def test_one_version_never_names_two_models(session: DeviceSession, world: World) -> None:
+    world.publish_release(1)
+    session.pull_release()
+    world.publish_release(1, pack_arrays(_model(99)))
+    with pytest.raises(RollbackRefused, match="another model"):
+        session.pull_release()
+
+
+def test_an_unsigned_release_is_refused(session: DeviceSession, world: World) -> None:
+    world.task_signer = world.other
+    world.publish_release(1)
+    with pytest.raises(ReleaseRefused, match="step 4"):
+        session.pull_release()
+
+
+def _tampered() -> bytes:
+    blob = bytearray(pack_arrays(_model(1)))
+    blob[300] ^= 1
+    return bytes(blob)
+
+
+def test_a_tampered_model_is_refused(
+    device: Personalizer, session: DeviceSession, world: World
+) -> None:
+    world.publish_release(1)
+    digest = hashlib.sha256(pack_arrays(_model(1))).hexdigest()
+    world.blobs[digest] = _tampered()
+    with pytest.raises(ReleaseRefused, match="step 8"):
+        session.pull_release()
+    assert device.state().release_version == 0
+
+
+def _nan_model() -> bytes:
+    return pack_arrays({**_model(), "loadings": np.full((N_ITEMS, 3), np.nan)})
+
+
+BAD_RELEASES: dict[str, tuple[dict[str, Any], bytes | None, str]] = {
+    "another catalogue": ({"catalogue_sha256": "0" * 64}, None, "step 7"),
+    "another population": ({"population": "others"}, None, "step 5"),
+    "too large": ({"model_bytes": 1 << 40}, None, "step 8"),
+    "NaN": ({}, _nan_model(), "step 9"),
+    "NaN in an array nothing reads": (
+        {},
+        pack_arrays({**_model(), "extra": np.array([np.nan])}),
+        "step 9",
+    ),
+    "no arrays": ({}, b"not a zip", "step 9"),
+    "missing array": ({}, pack_arrays({"popularity": np.ones(N_ITEMS)}), "step 9"),
+    "wrong length": (
+        {},
+        pack_arrays({k: v[:5] if len(v) > 5 else v for k, v in _model().items()}),
+        "step 9",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_RELEASES)
+def test_a_bad_release_is_refused(
+    device: Personalizer, session: DeviceSession, world: World, name: str
+) -> None:
+    change, blob, message = BAD_RELEASES[name]
+    world.publish_release(1, blob, **change)
+    with pytest.raises(ReleaseRefused, match=message):
+        session.pull_release()
+    assert device.state().release_version == 0
