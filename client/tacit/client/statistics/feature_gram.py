@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.client.statistics.profiles import Profiles
-from tacit.client.statistics.segments import project, public_array, unit_rows
+from tacit.client.statistics.segments import project, public_array, public_weights, unit_rows
 from tacit.privacy.quantize import RowBlocks
 
 NAME = "feature_gram/1"
@@ -42,7 +42,7 @@ def feature_gram(
     """
     del parameters
     basis = public_array(context, "basis", (profiles.n_items, None))
-    item_weights = public_array(context, "item_weights", (profiles.n_items,))
+    item_weights = public_weights(context, profiles.n_items)
     projected = project(profiles, unit_rows(profiles, item_weights), basis)
     upper, lower = np.triu_indices(basis.shape[1])
     scale = np.where(upper == lower, 1.0, np.sqrt(2.0))

@@ -94,3 +94,15 @@ def public_array(
     if not bool(np.all(np.isfinite(array))):
         raise BadContext(f"expected finite values in {name!r}")
     return array
+
+
+def public_weights(context: Mapping[str, npt.NDArray[np.floating]], n_items: int) -> FloatArray:
+    """Take the item weights out of a round's public context, `(n_items,)`, all above zero.
+
+    Raises:
+        BadContext: they are missing, misshapen, not finite or not above zero.
+    """
+    weights = public_array(context, "item_weights", (n_items,))
+    if float(weights.min()) <= 0.0:
+        raise BadContext("expected values above zero in 'item_weights'")
+    return weights

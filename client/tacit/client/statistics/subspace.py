@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.client.statistics.profiles import Profiles
-from tacit.client.statistics.segments import project, public_array, unit_rows
+from tacit.client.statistics.segments import project, public_array, public_weights, unit_rows
 from tacit.privacy.quantize import RowBlocks
 
 NAME = "subspace/1"
@@ -44,7 +44,7 @@ def subspace(
     """
     del parameters
     basis = public_array(context, "basis", (profiles.n_items, None))
-    item_weights = public_array(context, "item_weights", (profiles.n_items,))
+    item_weights = public_weights(context, profiles.n_items)
     rows = unit_rows(profiles, item_weights)
     projected = project(profiles, rows, basis)
     return RowBlocks(
