@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.client import Catalogue, CatalogueItem
+from tacit.client.statistics import SIGNAL_WEIGHTS, signal_weights
 from tacit.simulations.datasets import Dataset, load
 from tacit.simulations.demo.options import DEFAULT_DEVICES, DemoOptions
 from tacit.simulations.demo.scenario import Role, cast_roles
@@ -72,6 +73,12 @@ class DemoPopulation:
             values=data.values[order],
             timestamps_ms=(data.timestamps[order] * 1000).astype(np.int64),
         )
+
+    def task_signals(self) -> dict[str, float]:
+        """Return the signals a task asks for, with the weight of each."""
+        names = self.dataset.signal_names
+        weights = signal_weights(names, SIGNAL_WEIGHTS)
+        return {name: float(weight) for name, weight in zip(names, weights, strict=True)}
 
 
 def demo_population(options: DemoOptions) -> DemoPopulation:

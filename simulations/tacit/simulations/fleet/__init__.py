@@ -1,0 +1,1 @@
+"""A fleet: many devices in one process, each with its own store, key and conversation."""
