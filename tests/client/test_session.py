@@ -49,7 +49,7 @@ from tacit.privacy.task import RoundHeader, RoundPlan, TaskManifest
 
 NOW_MS = 1_800_000_000_000
 N_ITEMS, WIDTH = 40, 4
-GOVERNANCE, CONSENT, NAME = "t.example/governance", "t.example/consent", "t.example"
+GOVERNANCE, CONSENT = "t.example/governance", "t.example/consent"
 POPULATION = "people"
 SIGNALS = {"product_view": 1.0, "purchase": 2.0}
 
@@ -103,9 +103,7 @@ class World:
 
     @property
     def trust(self) -> TrustRoots:
-        return TrustRoots(
-            GOVERNANCE, CONSENT, NAME, self.ledger.public_key, self.coordinator.public_key
-        )
+        return TrustRoots(GOVERNANCE, CONSENT, self.ledger.public_key, self.coordinator.public_key)
 
     # --- what the operator does
 
@@ -189,7 +187,7 @@ class World:
         )
 
     def _checkpoint(self, origin: str, tree: MerkleTree) -> bytes:
-        return sign(Checkpoint(origin, tree.size, tree.root()), self.checkpoint_signer, NAME)
+        return sign(Checkpoint(origin, tree.size, tree.root()), self.checkpoint_signer, origin)
 
     # --- what devices call (tacit.client.wire.Servers)
 
