@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any
 
 from tacit.client.errors import StoreDamaged
 from tacit.client.store import Store
@@ -57,17 +57,12 @@ class Event:
     def from_bytes(cls, data: bytes) -> Event:
         """Decode what `to_bytes` wrote and the store authenticated."""
         try:
-            name, signal, items, value, recorded_at_ms, properties = json.loads(data)
+            # Decoding first spares `json` its guess at the encoding, for every event read.
+            fields: list[Any] = json.loads(data.decode("utf-8"))
+            name, signal, items, value, recorded_at_ms, properties = fields
         except ValueError:
             raise StoreDamaged("an event record is of another version") from None
-        return cls(
-            cast(str, name),
-            cast(str, signal),
-            tuple(cast(list[str], items)),
-            cast("float | None", value),
-            cast(int, recorded_at_ms),
-            cast(dict[str, object], properties),
-        )
+        return cls(name, signal, tuple(items), value, recorded_at_ms, properties)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,8 @@ def accept_offer(
         OfferRefused: naming the step that fails (`PolicyRefused` for step 10).
     """
     manifest = _manifest(entry, own)
-    header, plan = _round(offered, manifest, trust, own)
+    task_sha256 = manifest.digest()
+    header, plan = _round(offered, manifest, task_sha256, trust, own)
     permitted_signals(manifest, own.consents, own.now_ms)
     if plan.statistic not in STATISTICS:
         raise OfferRefused(
@@ -91,8 +92,8 @@ def accept_offer(
         raise OfferRefused(f"step 8, statistic: {error}") from None
     if epsilon_rdp(events, manifest.target_delta) > manifest.epsilon * _ROUNDING:
         raise OfferRefused("step 9, epsilon: the rounds cost more than the manifest states")
-    _check_policy(manifest, plan, own)
-    return Offer(manifest, manifest.digest(), header, plan, offered.capability)
+    _check_policy(manifest, task_sha256, plan, own)
+    return Offer(manifest, task_sha256, header, plan, offered.capability)
 
 
 def permitted_signals(manifest: TaskManifest, consents: ConsentLog, now_ms: int) -> frozenset[str]:
@@ -126,7 +127,11 @@ def _manifest(entry: GovernanceEntry, own: Standing) -> TaskManifest:
 
 
 def _round(
-    offered: RoundOffer, manifest: TaskManifest, trust: TrustRoots, own: Standing
+    offered: RoundOffer,
+    manifest: TaskManifest,
+    task_sha256: bytes,
+    trust: TrustRoots,
+    own: Standing,
 ) -> tuple[RoundHeader, RoundPlan]:
     try:
         verify(
@@ -138,7 +143,7 @@ def _round(
         header = RoundHeader.from_json(parse_canonical(offered.round_header))
     except PrivacyError as error:
         raise OfferRefused(f"step 6, round: {error}") from None
-    if header.task_sha256 != manifest.digest().hex():
+    if header.task_sha256 != task_sha256.hex():
         raise OfferRefused("step 6, round: the header is of another task")
     try:
         plan = manifest.round_plan(header.round_id)
@@ -151,7 +156,9 @@ def _round(
     return header, plan
 
 
-def _check_policy(manifest: TaskManifest, plan: RoundPlan, own: Standing) -> None:
+def _check_policy(
+    manifest: TaskManifest, task_sha256: bytes, plan: RoundPlan, own: Standing
+) -> None:
     policy = own.policy
     if manifest.trust_level not in policy.trust_levels:
         raise PolicyRefused(f"step 10, policy: trust level {manifest.trust_level!r} not accepted")
@@ -165,7 +172,7 @@ def _check_policy(manifest: TaskManifest, plan: RoundPlan, own: Standing) -> Non
             f"step 10, policy: expected delta of at most {policy.max_delta}, "
             f"got {manifest.target_delta}"
         )
-    task = manifest.digest().hex()
+    task = task_sha256.hex()
     taken = {e.round_id for e in own.participation.entries() if e.task_sha256 == task}
     if plan.round_id not in taken and len(taken) >= manifest.participation_bound:
         raise PolicyRefused("step 10, policy: the task's participation bound is reached")

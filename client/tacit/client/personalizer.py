@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from tacit.client.sync import SyncReport
 
 _REMEMBERED_DECISIONS = 64
+_REASONED_ITEMS = 20
 _POPULATION = "population"
 
 
@@ -252,6 +253,8 @@ class Personalizer:
     ) -> Decision:
         """Recommend up to `k` items the user has not met yet, with reasons.
 
+        The first 20 items carry short reasons; `explain` gives them for any item, in full.
+
         Reads only signals permitted for `decide`. Items bought or in `exclude` are never shown.
 
         Raises:
@@ -273,9 +276,11 @@ class Personalizer:
                 source=ranking.source,
                 reasons=_explain.reasons(
                     catalogue, past, installed.model, ranking.source, int(index)
-                ),
+                )
+                if place < _REASONED_ITEMS
+                else (),
             )
-            for index in ranking.order
+            for place, index in enumerate(ranking.order)
         )
         decision_id = os.urandom(8).hex()
         self._decisions[decision_id] = _Remembered(
