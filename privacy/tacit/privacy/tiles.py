@@ -108,6 +108,15 @@ def verify_tiles(directory: Path, tree: MerkleTree) -> int:
     return count
 
 
+def tile_paths(size: int) -> Iterator[str]:
+    """Yield the relative path of every file that `write_tiles` makes for a log of this size."""
+    for index, _, width in _tiles(size):
+        yield tile_path(None, index, width)
+    for level, nodes in _levels(size):
+        for index, _, width in _tiles(nodes):
+            yield tile_path(level, index, width)
+
+
 def _levels(size: int) -> Iterator[tuple[int, int]]:
     level = 0
     while nodes := size >> (level * TILE_HEIGHT):

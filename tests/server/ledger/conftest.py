@@ -244,7 +244,7 @@ class Device:
         self.chain: list[bytes] = []
 
     def enrol(self, token: str, **changes: Any) -> ledger_pb2.EnrolReply:
-        request = {
+        request: dict[str, Any] = {
             "token": token,
             "public_key": self.key.public_key,
             "proof": self.key.sign("enrol", token.encode()),
@@ -322,3 +322,8 @@ def new_deployment(tmp_path: Path, authority: Authority) -> Iterator[Callable[[s
 @pytest.fixture
 def deployment(new_deployment: Callable[[str], Deployment]) -> Deployment:
     return new_deployment("ledger")
+
+
+@pytest.fixture(scope="session")
+def deployment_type() -> type[Deployment]:
+    return Deployment

@@ -69,7 +69,7 @@ class TestEnrolment:
 
     def test_bad_enrolments_are_refused(self, deployment: Any) -> None:
         stub = deployment.stub()
-        kind = type(deployment.device(stub))
+        kind: Any = type(deployment.device(stub))
         operator = deployment.client("operator")
         (token,) = operator.create_tokens("shop", 1, now_ms() + 60_000)
         (short,) = operator.create_tokens("shop", 1, now_ms() + 150)
@@ -319,6 +319,7 @@ class TestGovernance:
             client.checkpoint(ledger_pb2.LOG_GOVERNANCE).checkpoint, GOVERNANCE, GOVERNANCE, key
         )
         assert known.size == len(entries) == 9
+        logged, seen = client.logged_entry(0), known
         for index, entry in enumerate(entries):
             logged = client.logged_entry(index, known_size=3)
             seen = verify_checkpoint(logged.checkpoint, GOVERNANCE, GOVERNANCE, key)

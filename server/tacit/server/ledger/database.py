@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, cast
@@ -61,13 +61,13 @@ class Database:
             raise StateCorrupt(f"{DATABASE_FILE} is not a readable ledger database") from None
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self) -> Generator[Connection]:
         """Run one write transaction; commit on success, roll back on any exception."""
         with self._write_lock, self._connection.begin():
             yield self._connection
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self) -> Generator[Connection]:
         """Run one read transaction on a consistent snapshot."""
         with self._readers.connect() as connection, connection.begin():
             yield connection

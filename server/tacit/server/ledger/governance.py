@@ -7,6 +7,8 @@ from typing import Protocol
 
 from sqlalchemy import Connection, func, insert, select
 
+from tacit.privacy.accounting import GaussianEvent
+from tacit.privacy.budget import BudgetAccount
 from tacit.privacy.budget_documents import AccountDocument
 from tacit.privacy.canonical import canonical_json, parse_canonical
 from tacit.privacy.governance import GovernanceEntry
@@ -139,10 +141,7 @@ class GovernanceStore:
                 raise AlreadyExists(f"task {task.task_id}: exists with another manifest")
             return int(row.position)
         account = load_account(connection, task.budget_account)
-        if (task.population, task.target_delta) != (account.population, account.target_delta):
-            raise FailedPrecondition(
-                f"task {task.task_id}: expected population and delta of its budget account"
-            )
+        check_task(task, account, self._accountant)
         position = self._logs.governance.append(connection, entry.to_bytes())
         connection.execute(
             insert(tasks),
@@ -210,6 +209,26 @@ class GovernanceStore:
         size = self._blobs.size(_unhex(release.model_sha256))
         if size != release.model_bytes:
             raise FailedPrecondition(f"{name}: its model is not stored with the stated size")
+
+
+def check_task(task: TaskManifest, account: BudgetAccount, accountant: Accountant) -> None:
+    """Check a task against the account that is to pay for it.
+
+    Raises:
+        FailedPrecondition: if population or δ are not the account's, or the stated ε is less than
+            what its rounds compose to.
+    """
+    if (task.population, task.target_delta) != (account.population, account.target_delta):
+        raise FailedPrecondition(
+            f"task {task.task_id}: expected population and delta of its budget account"
+        )
+    events = [GaussianEvent(plan.noise_multiplier) for plan in task.rounds]
+    claim = accountant.claim(events, task.target_delta)
+    if task.epsilon < claim.epsilon and not same_epsilon(task.epsilon, claim.epsilon):
+        raise FailedPrecondition(
+            f"task {task.task_id}: states epsilon {task.epsilon!r}, its rounds compose to "
+            f"{claim.epsilon!r}"
+        )
 
 
 def check_release(release: ReleaseManifest, task: TaskManifest, committed: set[str]) -> None:

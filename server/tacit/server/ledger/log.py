@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -186,7 +186,7 @@ class Logs:
             self.consent.load(connection)
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self) -> Generator[Connection]:
         """Run one transaction over logs and tables: all of it becomes durable, or none.
 
         Crash points: before the commit returns, nothing happened for anyone; after it, the reply

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import grpc
@@ -20,7 +20,7 @@ logger = logging.getLogger("tacit.ledger")
 
 
 @contextmanager
-def refusing(context: grpc.ServicerContext, method: str) -> Iterator[None]:
+def refusing(context: grpc.ServicerContext, method: str) -> Generator[None]:
     """Turn what the block refuses into the status of the call.
 
     Anything not raised on purpose passes through; gRPC answers UNKNOWN and its text is logged.

@@ -1,0 +1,190 @@
+"""Replay the governance log: every signature, every rule, every ε, from its entries alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tacit.privacy import budget as rules
+from tacit.privacy.budget import BudgetAccount, Reservation, ReservationState
+from tacit.privacy.budget_documents import (
+    AbortDocument,
+    AccountDocument,
+    CommitDocument,
+    ReserveDocument,
+)
+from tacit.privacy.errors import BadDocument, PrivacyError
+from tacit.privacy.governance import GovernanceEntry
+from tacit.privacy.notice import NoticeDocument
+from tacit.privacy.release import ReleaseManifest
+from tacit.privacy.task import TaskManifest
+from tacit.server.budget.accountant import Accountant, same_epsilon
+from tacit.server.budget.store import account_of, check_planned, reservation_of
+from tacit.server.errors import Refused
+from tacit.server.ledger.governance import KIND_ROLES, check_release, check_task
+from tacit.server.ledger.keys import PublicKeys
+
+
+@dataclass(slots=True)
+class GovernanceHistory:
+    """What the entries establish, and what is wrong with them.
+
+    Attributes:
+        accounts: account id → account.
+        tasks: hex digest → manifest.
+        reservations: account id → its reservations, in order.
+        releases: population → releases, in order.
+        findings: one line for each entry that breaks a rule.
+    """
+
+    accounts: dict[str, BudgetAccount] = field(default_factory=dict[str, BudgetAccount])
+    tasks: dict[str, TaskManifest] = field(default_factory=dict[str, TaskManifest])
+    reservations: dict[str, list[Reservation]] = field(default_factory=dict[str, list[Reservation]])
+    releases: dict[str, list[ReleaseManifest]] = field(
+        default_factory=dict[str, list[ReleaseManifest]]
+    )
+    findings: list[str] = field(default_factory=list[str])
+
+
+def replay_governance(
+    entries: Sequence[bytes], keys: PublicKeys, accountant: Accountant
+) -> GovernanceHistory:
+    """Replay all entries in order; rules that fail become findings, and the replay goes on."""
+    history = GovernanceHistory()
+    replay = _Replay(history, keys, accountant)
+    for index, data in enumerate(entries):
+        try:
+            entry = GovernanceEntry.parse(data)
+        except PrivacyError as error:
+            history.findings.append(f"governance entry {index}: {error}")
+            continue
+        try:
+            replay.entry(entry)
+        except (PrivacyError, Refused) as error:
+            history.findings.append(f"governance entry {index} ({entry.kind}): {error}")
+    return history
+
+
+class _Replay:
+    def __init__(
+        self, history: GovernanceHistory, keys: PublicKeys, accountant: Accountant
+    ) -> None:
+        self._history = history
+        self._keys = keys
+        self._accountant = accountant
+        self._notices: set[tuple[str, str, str]] = set()
+        self._steps: dict[str, Callable[[GovernanceEntry], None]] = {
+            "notice": self._notice,
+            "account": self._account,
+            "task": self._task,
+            "budget.reserve": self._reserve,
+            "budget.commit": self._commit,
+            "budget.abort": self._abort,
+            "release": self._release,
+        }
+
+    def entry(self, entry: GovernanceEntry) -> None:
+        principal = self._keys.principal(entry.signer)
+        if principal is None:
+            raise BadDocument(f"signed by {entry.signer}, which the ledger's keys do not name")
+        entry.verify(principal.public_key, principal.key_id)
+        if principal.role != KIND_ROLES[entry.kind]:
+            raise BadDocument(f"signed in role {principal.role}, needs {KIND_ROLES[entry.kind]}")
+        self._steps[entry.kind](entry)
+
+    def _notice(self, entry: GovernanceEntry) -> None:
+        notice = NoticeDocument.from_json(entry.body)
+        name = (notice.notice_id, notice.version, notice.language)
+        if name in self._notices:
+            raise BadDocument("this notice was published before")
+        self._notices.add(name)
+
+    def _account(self, entry: GovernanceEntry) -> None:
+        account = account_of(AccountDocument.from_json(entry.body))
+        if account.account_id in self._history.accounts:
+            raise BadDocument(f"account {account.account_id} was opened before")
+        self._history.accounts[account.account_id] = account
+        self._history.reservations[account.account_id] = []
+
+    def _task(self, entry: GovernanceEntry) -> None:
+        task = TaskManifest.from_json(entry.body)
+        if any(task.task_id == other.task_id for other in self._history.tasks.values()):
+            raise BadDocument(f"task {task.task_id} was published before")
+        check_task(task, self._known_account(task.budget_account), self._accountant)
+        self._history.tasks[task.digest().hex()] = task
+
+    def _reserve(self, entry: GovernanceEntry) -> None:
+        document = ReserveDocument.from_json(entry.body)
+        account = self._known_account(document.account_id)
+        new, held = reservation_of(document), self._history.reservations[document.account_id]
+        if any(
+            new.reservation_id == other.reservation_id
+            for others in self._history.reservations.values()
+            for other in others
+        ):
+            raise BadDocument(f"reservation {new.reservation_id} was made before")
+        task = self._history.tasks.get(document.task_sha256)
+        if task is None:
+            raise BadDocument(f"reservation {new.reservation_id} is for a task not in the log")
+        # A spend that breaks a rule still counts: what was spent is never understated here.
+        existing = tuple(held)
+        held.append(new)
+        check_planned(document, account, task)
+        rules.admit(account, existing, new, self._accountant.claim)
+
+    def _commit(self, entry: GovernanceEntry) -> None:
+        document = CommitDocument.from_json(entry.body)
+        held, place = self._held(document.reservation_id)
+        account = self._history.accounts[held[place].account_id]
+        claim = self._accountant.claim(rules.composed_events(held), account.target_delta)
+        if held[place].state is not ReservationState.RESERVED:
+            raise BadDocument(f"reservation {document.reservation_id} is {held[place].state}")
+        held[place] = rules.commit(held[place], document.release_sha256)
+        if document.target_delta != account.target_delta or not same_epsilon(
+            document.epsilon, claim.epsilon
+        ):
+            raise BadDocument(
+                f"states epsilon {document.epsilon!r} at delta {document.target_delta!r}; the "
+                f"reservations before it give {claim.epsilon!r} at {account.target_delta!r}"
+            )
+
+    def _abort(self, entry: GovernanceEntry) -> None:
+        document = AbortDocument.from_json(entry.body)
+        held, place = self._held(document.reservation_id)
+        if held[place].state is not ReservationState.RESERVED:
+            raise BadDocument(f"reservation {document.reservation_id} is {held[place].state}")
+        held[place] = rules.abort(held[place])
+
+    def _release(self, entry: GovernanceEntry) -> None:
+        release = ReleaseManifest.from_json(entry.body)
+        earlier = self._history.releases.setdefault(release.population, [])
+        expected = earlier[-1].version + 1 if earlier else 1
+        earlier.append(release)
+        if release.version != expected:
+            raise BadDocument(f"expected release version {expected}, got {release.version}")
+        task = self._history.tasks.get(release.task_sha256)
+        if task is None:
+            raise BadDocument(f"release {release.version}: its task is not in the log")
+        held = {one.reservation_id: one for one in self._history.reservations[task.budget_account]}
+        committed = {name for name, one in held.items() if one.state is ReservationState.COMMITTED}
+        check_release(release, task, committed)
+        paid = [event for name in release.reservations for event in held[name].events]
+        claim = self._accountant.claim(paid, release.target_delta)
+        if not same_epsilon(claim.epsilon, release.epsilon):
+            raise BadDocument(
+                f"release {release.version} states epsilon {release.epsilon!r}; its reservations "
+                f"give {claim.epsilon!r}"
+            )
+
+    def _known_account(self, account_id: str) -> BudgetAccount:
+        account = self._history.accounts.get(account_id)
+        if account is None:
+            raise BadDocument(f"budget account {account_id} was not opened before")
+        return account
+
+    def _held(self, reservation_id: str) -> tuple[list[Reservation], int]:
+        for held in self._history.reservations.values():
+            for place, one in enumerate(held):
+                if one.reservation_id == reservation_id:
+                    return held, place
+        raise BadDocument(f"reservation {reservation_id} was not made before")

@@ -1,0 +1,308 @@
+"""Verify a whole ledger offline, from its export or its database alone.
+
+What is re-derived: both roots and the root behind every checkpoint ever signed, every signature,
+the life of every reservation, every cap, and every ε that a commit or a release states.
+
+What this cannot see: whether the ledger showed other people another history (compare checkpoints
+with theirs; `known` takes them), and whether noise was really drawn as the reservations say.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from tacit.privacy.accounting import (
+    CrossCheck,
+    EpsilonClaim,
+    GaussianEvent,
+    epsilon,
+    epsilon_dp_accounting,
+    epsilon_rdp,
+    require_agreement,
+)
+from tacit.privacy.budget import ReservationState, composed_events
+from tacit.privacy.checkpoint import verify_checkpoint
+from tacit.privacy.errors import PrivacyError
+from tacit.privacy.merkle import EMPTY_ROOT, MerkleTree, leaf_hash
+from tacit.privacy.receipt import LEAF_BYTES, LEAF_VERSION
+from tacit.privacy.tiles import tile_paths, verify_tiles
+from tacit.server.budget.accountant import Accountant
+from tacit.server.errors import VerificationFailed
+from tacit.server.ledger.contents import (
+    CHECKPOINT_FILE,
+    CHECKPOINTS_FILE,
+    LOGS,
+    LedgerContents,
+    LogContents,
+    read_database,
+    read_export,
+)
+from tacit.server.ledger.database import DATABASE_FILE
+from tacit.server.ledger.keys import KEYS_FILE
+from tacit.server.ledger.log import CONSENT, GOVERNANCE
+from tacit.server.ledger.replay import GovernanceHistory, replay_governance
+
+Compose = Callable[[Sequence[GaussianEvent], float], EpsilonClaim]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountReport:
+    """One budget account, recomputed.
+
+    Attributes:
+        account_id: its name.
+        cap_epsilon, target_delta: what it allows.
+        spent_epsilon: ε of everything reserved or committed.
+        released_epsilon: ε of what was committed; never above `spent_epsilon`.
+        reserved, committed, aborted: number of reservations in each state.
+    """
+
+    account_id: str
+    cap_epsilon: float
+    target_delta: float
+    spent_epsilon: float
+    released_epsilon: float
+    reserved: int
+    committed: int
+    aborted: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseReport:
+    """One release, recomputed.
+
+    Attributes:
+        population, version: its name.
+        epsilon, target_delta: what it cost.
+    """
+
+    population: str
+    version: int
+    epsilon: float
+    target_delta: float
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationReport:
+    """A ledger that holds together.
+
+    Attributes:
+        ledger_key: hex; who signed it.
+        ledger_key_pinned: whether the caller knew that key beforehand.
+        governance_size, consent_size: number of leaves.
+        governance_root, consent_root: hex.
+        checkpoints: number of signed checkpoints verified.
+        known_checkpoints: number of checkpoints from elsewhere that agree.
+        accounts, releases: what was spent and released.
+        accountant: what recomputed ε, with version, and what it was checked against.
+        unit, neighboring_relation: what the ε are about.
+    """
+
+    ledger_key: str
+    ledger_key_pinned: bool
+    governance_size: int
+    governance_root: str
+    consent_size: int
+    consent_root: str
+    checkpoints: int
+    known_checkpoints: int
+    accounts: tuple[AccountReport, ...]
+    releases: tuple[ReleaseReport, ...]
+    accountant: str
+    unit: str
+    neighboring_relation: str
+
+    def to_json(self) -> dict[str, object]:
+        """Return the report as a document."""
+        return {"ok": True, **asdict(self)}
+
+
+def verify_export(
+    path: Path,
+    ledger_key: bytes | None = None,
+    known: Sequence[bytes] = (),
+    compose: Compose | None = None,
+) -> VerificationReport:
+    """Verify an exported directory, a node's state directory, or its database file.
+
+    Args:
+        path: what to verify; a directory that holds a ledger database is read from that.
+        ledger_key: the ledger's pinned public key; without it the export vouches for itself.
+        known: signed checkpoints from elsewhere (devices, witnesses); a history that was rolled
+            back or forked after one of them does not agree with it.
+        compose: the accountant; by default Opacus cross-checked with dp-accounting, or
+            dp-accounting alone where Opacus is not installed.
+
+    Raises:
+        VerificationFailed: with every finding.
+    """
+    is_export = path.is_dir() and not (path / DATABASE_FILE).exists()
+    contents = read_export(path) if is_export else read_database(path)
+    findings: list[str] = []
+    if ledger_key is not None and contents.keys.ledger_key != ledger_key:
+        raise VerificationFailed(("the ledger's key is not the one that was pinned",))
+    trees = {name: _check_log(name, contents, findings) for name in LOGS}
+    if is_export:
+        _check_files(path, trees, findings)
+    agreeing = _check_known(known, contents, trees, findings)
+    findings.extend(
+        f"consent leaf {index}: expected {LEAF_BYTES} bytes of version 1"
+        for index, data in enumerate(contents.logs[CONSENT].entries)
+        if len(data) != LEAF_BYTES or data[:1] != LEAF_VERSION
+    )
+    accountant = Accountant(compose or available_accountant())
+    history = replay_governance(contents.logs[GOVERNANCE].entries, contents.keys, accountant)
+    findings.extend(history.findings)
+    if findings:
+        raise VerificationFailed(tuple(findings))
+    example = accountant.claim((GaussianEvent(1.0),), 1e-5)
+    return VerificationReport(
+        ledger_key=contents.keys.ledger_key.hex(),
+        ledger_key_pinned=ledger_key is not None,
+        governance_size=trees[GOVERNANCE].size,
+        governance_root=trees[GOVERNANCE].root().hex(),
+        consent_size=trees[CONSENT].size,
+        consent_root=trees[CONSENT].root().hex(),
+        checkpoints=sum(len(contents.logs[name].notes) for name in LOGS),
+        known_checkpoints=agreeing,
+        accounts=_accounts(history, accountant),
+        releases=tuple(
+            ReleaseReport(one.population, one.version, one.epsilon, one.target_delta)
+            for releases in history.releases.values()
+            for one in releases
+        ),
+        accountant=(
+            f"{example.accountant} {example.accountant_version}, cross-checked with "
+            f"{example.cross_check.accountant} {example.cross_check.accountant_version}"
+        ),
+        unit=example.unit,
+        neighboring_relation=example.neighboring_relation,
+    )
+
+
+def available_accountant() -> Compose:
+    """Return Opacus cross-checked with dp-accounting, or the best of what is installed."""
+    if importlib.util.find_spec("opacus") and importlib.util.find_spec("dp_accounting"):
+        return epsilon
+    if importlib.util.find_spec("dp_accounting"):
+        return _epsilon_without_opacus
+    raise VerificationFailed(("no accountant is installed: install dp-accounting, or opacus too",))
+
+
+def _epsilon_without_opacus(events: Sequence[GaussianEvent], target_delta: float) -> EpsilonClaim:
+    reported = epsilon_dp_accounting(events, target_delta)
+    checked = epsilon_rdp(events, target_delta)
+    require_agreement(reported, checked)
+    return EpsilonClaim(
+        epsilon=math.ceil(reported * 1e6) / 1e6,
+        target_delta=target_delta,
+        accountant="dp-accounting-rdp",
+        accountant_version=version("dp-accounting"),
+        cross_check=CrossCheck(checked, "tacit-rdp", "1"),
+    )
+
+
+def _check_log(name: str, contents: LedgerContents, findings: list[str]) -> MerkleTree:
+    """Check that one checkpoint is signed for every size, and that each is the leaves' root."""
+    log: LogContents = contents.logs[name]
+    origin, key = contents.keys.origins[name], contents.keys.ledger_key
+    if len(log.notes) != len(log.entries):
+        findings.append(
+            f"{name} log: expected a checkpoint for each of {len(log.entries)} sizes, "
+            f"got {len(log.notes)}"
+        )
+    tree = MerkleTree()
+    for size, entry in enumerate(log.entries, start=1):
+        tree.append(leaf_hash(entry))
+        if size > len(log.notes):
+            continue
+        try:
+            checkpoint = verify_checkpoint(log.notes[size - 1], origin, origin, key)
+        except PrivacyError as error:
+            findings.append(f"{name} checkpoint {size}: {error}")
+            continue
+        if (checkpoint.size, checkpoint.root) != (size, tree.root()):
+            findings.append(
+                f"{name} checkpoint {size}: signed for size {checkpoint.size} and another root "
+                "than the leaves give"
+            )
+    return tree
+
+
+def _check_files(directory: Path, trees: dict[str, MerkleTree], findings: list[str]) -> None:
+    """Check the hash tiles, and that no file is there that nothing accounts for."""
+    expected = {KEYS_FILE}
+    for name, tree in trees.items():
+        try:
+            verify_tiles(directory / name, tree)
+        except PrivacyError as error:
+            findings.append(f"{name}/{error}")
+        expected.add(f"{name}/{CHECKPOINTS_FILE}")
+        expected.update(f"{name}/{path}" for path in tile_paths(tree.size))
+        if tree.size:
+            expected.add(f"{name}/{CHECKPOINT_FILE}")
+    found = {p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file()}
+    findings.extend(f"{path}: nothing accounts for this file" for path in sorted(found - expected))
+
+
+def _check_known(
+    known: Sequence[bytes],
+    contents: LedgerContents,
+    trees: dict[str, MerkleTree],
+    findings: list[str],
+) -> int:
+    """Check checkpoints from elsewhere against the leaves; returns how many agree."""
+    names = {contents.keys.origins[name]: name for name in LOGS}
+    agreeing = 0
+    for note in known:
+        origin = note.partition(b"\n")[0].decode("utf-8", "replace")
+        name = names.get(origin)
+        if name is None:
+            findings.append("known checkpoint: of a log this ledger does not have")
+            continue
+        try:
+            checkpoint = verify_checkpoint(note, origin, origin, contents.keys.ledger_key)
+        except PrivacyError as error:
+            findings.append(f"known checkpoint of the {name} log: {error}")
+            continue
+        tree = trees[name]
+        if checkpoint.size > tree.size:
+            findings.append(
+                f"{name} log: has {tree.size} leaves, the ledger signed {checkpoint.size} before: "
+                "it was rolled back"
+            )
+        elif checkpoint.root != (tree.root(checkpoint.size) if checkpoint.size else EMPTY_ROOT):
+            findings.append(f"{name} log: forked at or before size {checkpoint.size}")
+        else:
+            agreeing += 1
+    return agreeing
+
+
+def _accounts(history: GovernanceHistory, accountant: Accountant) -> tuple[AccountReport, ...]:
+    reports: list[AccountReport] = []
+    for account in history.accounts.values():
+        held = history.reservations[account.account_id]
+        committed = [one for one in held if one.state is ReservationState.COMMITTED]
+        states = [one.state for one in held]
+
+        def claimed(events: Sequence[GaussianEvent], delta: float = account.target_delta) -> float:
+            return accountant.claim(events, delta).epsilon
+
+        reports.append(
+            AccountReport(
+                account_id=account.account_id,
+                cap_epsilon=account.cap_epsilon,
+                target_delta=account.target_delta,
+                spent_epsilon=claimed(composed_events(held)),
+                released_epsilon=claimed(composed_events(committed)),
+                reserved=states.count(ReservationState.RESERVED),
+                committed=len(committed),
+                aborted=states.count(ReservationState.ABORTED),
+            )
+        )
+    return tuple(reports)

@@ -1,0 +1,146 @@
+"""`tacit ledger`: verify, show or export a ledger, offline."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from tacit.privacy.errors import PrivacyError
+from tacit.privacy.governance import GovernanceEntry
+from tacit.server.errors import ServerError, VerificationFailed
+from tacit.server.ledger.contents import read_database, read_export
+from tacit.server.ledger.database import DATABASE_FILE
+from tacit.server.ledger.export import export_ledger
+from tacit.server.ledger.log import GOVERNANCE
+from tacit.server.ledger.verify import VerificationReport, verify_export
+
+_PATH = click.Path(exists=True, path_type=Path)
+
+
+@click.group()
+def ledger() -> None:
+    """Verify, show or export a ledger, offline.
+
+    PATH is an exported directory, a ledger node's state directory, or its database file.
+    """
+
+
+@ledger.command()
+@click.argument("path", type=_PATH)
+@click.option("--key", "key_hex", help="The ledger's public key, 64 hex digits, known beforehand.")
+@click.option(
+    "--known",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="A signed checkpoint from elsewhere that this ledger must extend; may be repeated.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def verify(path: Path, key_hex: str | None, known: tuple[Path, ...], as_json: bool) -> None:
+    """Re-derive every root, signature, budget and epsilon of the ledger at PATH."""
+    try:
+        key = bytes.fromhex(key_hex) if key_hex else None
+    except ValueError:
+        raise click.UsageError("--key: expected 64 hexadecimal digits") from None
+    notes = [one.read_bytes() for one in known]
+    try:
+        with _patience("re-deriving roots and epsilon"):
+            report = verify_export(path, key, notes)
+    except VerificationFailed as error:
+        if as_json:
+            click.echo(json.dumps({"ok": False, "findings": list(error.findings)}, indent=2))
+        else:
+            for finding in error.findings:
+                click.echo(f"  {finding}", err=True)
+            plural = "finding" if len(error.findings) == 1 else "findings"
+            click.echo(f"does not verify: {len(error.findings)} {plural}", err=True)
+        raise SystemExit(1) from None
+    if as_json:
+        click.echo(json.dumps(report.to_json(), indent=2))
+    else:
+        _print_report(report)
+
+
+@ledger.command()
+@click.argument("path", type=_PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print the entries as JSON.")
+def show(path: Path, as_json: bool) -> None:
+    """List the governance log at PATH, without verifying it."""
+    try:
+        is_export = path.is_dir() and not (path / DATABASE_FILE).exists()
+        contents = read_export(path) if is_export else read_database(path)
+        entries = [GovernanceEntry.parse(data) for data in contents.logs[GOVERNANCE].entries]
+    except (ServerError, PrivacyError) as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        click.echo(json.dumps([json.loads(entry.to_bytes()) for entry in entries], indent=2))
+        return
+    table = Table("index", "time (UTC)", "kind", "by", "what", box=None)
+    for index, entry in enumerate(entries):
+        at = datetime.datetime.fromtimestamp(entry.recorded_at_ms / 1000, datetime.UTC)
+        signer = contents.keys.principal(entry.signer)
+        name = signer.name if signer else entry.signer
+        table.add_row(str(index), f"{at:%Y-%m-%d %H:%M:%S}", entry.kind, name, _summary(entry))
+    Console().print(table)
+
+
+@ledger.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--database", type=_PATH, required=True, help="The node's database file or state directory."
+)
+def export(directory: Path, database: Path) -> None:
+    """Write everything the ledger published to DIRECTORY, for anyone to verify."""
+    try:
+        contents = export_ledger(database, directory)
+    except ServerError as error:
+        raise click.ClickException(str(error)) from None
+    counts = ", ".join(f"{len(log.entries)} {name}" for name, log in contents.logs.items())
+    click.echo(f"exported {counts} entries to {directory}")
+
+
+@contextmanager
+def _patience(doing: str) -> Generator[None]:
+    """Show a spinner on a terminal's standard error while something slow runs."""
+    with Console(stderr=True).status(f"{doing} …"):
+        yield
+
+
+def _print_report(report: VerificationReport) -> None:
+    pinned = "pinned" if report.ledger_key_pinned else "not pinned: pass --key to pin it"
+    click.echo("verified")
+    click.echo(f"  ledger key    {report.ledger_key} ({pinned})")
+    click.echo(f"  governance    {report.governance_size} entries, root {report.governance_root}")
+    click.echo(f"  consent       {report.consent_size} leaves, root {report.consent_root}")
+    click.echo(
+        f"  checkpoints   {report.checkpoints} signed, {report.known_checkpoints} from elsewhere"
+    )
+    for account in report.accounts:
+        click.echo(
+            f"  account       {account.account_id}: spent ε {account.spent_epsilon} of "
+            f"{account.cap_epsilon}, released ε {account.released_epsilon}, "
+            f"δ {account.target_delta} ({account.committed} committed, {account.reserved} open, "
+            f"{account.aborted} aborted)"
+        )
+    for release in report.releases:
+        click.echo(
+            f"  release       {release.population} {release.version}: ε {release.epsilon}, "
+            f"δ {release.target_delta}"
+        )
+    click.echo(
+        f"  accounting    per {report.unit}, {report.neighboring_relation}, every round assumed; "
+        f"{report.accountant}"
+    )
+
+
+def _summary(entry: GovernanceEntry) -> str:
+    for field in ("reservation_id", "task_id", "account_id", "notice_id"):
+        if field in entry.body:
+            return str(entry.body[field])
+    return f"{entry.body.get('population')} {entry.body.get('version')}"
