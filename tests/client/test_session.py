@@ -75,6 +75,7 @@ def _model(seed: int = 0) -> dict[str, npt.NDArray[np.generic]]:
         "popularity": popularity / popularity.sum(),
         "loadings": rng.normal(size=(N_ITEMS, 3)) * 0.01,
         "prior_variance": np.ones(3),
+        "item_variance": popularity / popularity.sum(),
     }
 
 

@@ -36,8 +36,8 @@ def read_event(name: str, properties: Mapping[str, object], recorded_at_ms: int)
         found = signal_of_event(name)
     except BadDocument:
         raise UnknownEvent(
-            f"expected an event such as {', '.join(sorted(EVENT_SIGNALS)[:4])}, or the name of "
-            "a signal; got a name that stands for no signal"
+            f"expected one of {', '.join(EVENT_SIGNALS)}, or the name of a signal; "
+            "got a name that stands for neither"
         ) from None
     if found.sensitivity is Sensitivity.PROHIBITED:
         raise BadEvent(f"signal {found.name!r} is prohibited and never recorded")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from tacit.client import explain as _explain
 from tacit.client.catalogue import Catalogue
 from tacit.client.consents import BASIC_SIGNALS, ConsentLog
-from tacit.client.decide import Model
+from tacit.client.decide import DecideError, Model
 from tacit.client.decision import (
     Ack,
     Decision,
@@ -30,7 +30,7 @@ from tacit.client.errors import BadCatalogue, BadEvent, UnknownDecision
 from tacit.client.events import Event, EventLog
 from tacit.client.facts import Facts
 from tacit.client.ingest import read_event
-from tacit.client.installed import ReleaseSlot
+from tacit.client.installed import InstalledRelease, ReleaseSlot
 from tacit.client.keys import KeyProvider
 from tacit.client.participation import ParticipationLog
 from tacit.client.policy import DevicePolicy, Endpoints, TrustRoots
@@ -39,6 +39,7 @@ from tacit.client.ranking import Ranking, rank
 from tacit.client.store import Store
 from tacit.client.terms import ConsentTerms
 from tacit.privacy.arrays import unpack_arrays
+from tacit.privacy.errors import PrivacyError
 from tacit.privacy.signals import PURPOSES
 
 if TYPE_CHECKING:
@@ -371,13 +372,18 @@ class Personalizer:
 
     def _model(self) -> _InstalledModel:
         if not self._installed.read:
+            self._installed = _InstalledModel(read=True)
             release = self.releases.get()
-            if release is None or release.manifest.catalogue_sha256 != self.catalogue.digest.hex():
-                # A model of another catalogue ranks nothing here; fall back until a release fits.
-                self._installed = _InstalledModel(read=True)
-            else:
-                arrays = unpack_arrays(release.model_blob, self.policy.max_model_bytes)
-                self._installed = _InstalledModel(
-                    release.manifest.version, Model.from_arrays(arrays), read=True
-                )
+            # A model of another catalogue ranks nothing here: fall back until a release fits.
+            if release and release.manifest.catalogue_sha256 == self.catalogue.digest.hex():
+                self._installed = self._read_model(release)
         return self._installed
+
+    def _read_model(self, release: InstalledRelease) -> _InstalledModel:
+        try:
+            arrays = unpack_arrays(release.model_blob, self.policy.max_model_bytes)
+            model = Model.from_arrays(arrays)
+        except (PrivacyError, DecideError):
+            # It was checked when it was installed, by a client of another version than this one.
+            return _InstalledModel(read=True)
+        return _InstalledModel(release.manifest.version, model, read=True)
