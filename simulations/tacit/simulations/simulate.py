@@ -25,7 +25,7 @@ from tacit.simulations.splits import PUBLIC_SPLIT_SEED, Split, per_user_split
 LEARNERS = ("spectral", "popularity")
 
 _LARGEST_DELTA = 1e-5
-Json = dict[str, "Json | list[float] | float | int | str | None"]
+Json = dict[str, "Json | list[float] | list[int] | float | int | str | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class SimulationReport:
             },
             "metrics": dict(self.evaluation.means),
             "cost": {
-                "payload_bytes_per_device_round": [float(size) for size in self.payload_bytes],
+                "payload_bytes_per_device_round": list(self.payload_bytes),
                 "wall_s": self.wall_s,
                 "cpu_s": self.cpu_s,
                 "peak_rss_bytes": self.peak_rss_bytes,

@@ -26,6 +26,7 @@ def released(seed: int = 1) -> dict[str, npt.NDArray[np.float32]]:
         "popularity": popularity.astype(np.float32),
         "loadings": loadings.astype(np.float32),
         "prior_variance": np.array([1.0, 0.5, 0.2, 0.1], dtype=np.float32),
+        "item_variance": (popularity**0.7 * 0.3).astype(np.float32),
     }
 
 
@@ -44,7 +45,7 @@ def test_scores_are_the_posterior_mean_of_the_stated_model() -> None:
     # E[u | x] = V (nW)^T (n^2 W V W^T + n Pi)^-1 (x - n pi), not through the k-by-k precision.
     variance = np.diag(model.prior_variance)
     loadings = total * model.loadings
-    marginal = loadings @ variance @ loadings.T + total * np.diag(model.popularity)
+    marginal = loadings @ variance @ loadings.T + total * np.diag(model.item_variance)
     taste = variance @ loadings.T @ np.linalg.solve(marginal, profile - total * model.popularity)
     expected = model.popularity + model.loadings @ taste
     np.testing.assert_allclose(scores(model, items, weights), expected, rtol=1e-9)
@@ -70,7 +71,7 @@ def test_attribution_of_an_event_is_what_its_absence_costs_at_fixed_total() -> N
     posterior = total * model.precision + np.diag(1.0 / model.prior_variance)
     for event in range(len(items)):
         kept = np.arange(len(items)) != event
-        evidence = model.loadings[items[kept]] / model.popularity[items[kept], np.newaxis]
+        evidence = model.loadings[items[kept]] / model.item_variance[items[kept], np.newaxis]
         taste = np.linalg.solve(posterior, (evidence - model.drift).T @ weights[kept])
         without = model.popularity[7] + model.loadings[7] @ taste
         drop = scores(model, items, weights)[7] - without
@@ -133,6 +134,8 @@ def test_arrays_round_trip() -> None:
         ("loadings", np.full((N_ITEMS, RANK), np.inf)),
         ("loadings", np.ones((N_ITEMS, RANK + 1))),
         ("prior_variance", np.array([1.0, 1.0, 1.0, 0.0])),
+        ("item_variance", np.zeros(N_ITEMS)),
+        ("item_variance", np.ones(N_ITEMS - 1)),
     ],
 )
 def test_refuses_arrays_that_are_no_model(name: str, array: npt.NDArray[np.float64] | None) -> None:

@@ -1,9 +1,9 @@
 """Fold one user's history into a released model, on the device, and say why.
 
-The model reads a profile as `x = n (pi + W u) + noise`, `Var(noise) = diag(n pi)`, with taste
+The model reads a profile as `x = n (pi + W u) + noise`, `Var(noise) = n diag(s)`, with taste
 `u ~ N(0, diag(v))` and `n` the total weight of the history. The posterior mean of `u` is
 
-    u = (n W^T Pi^-1 W + diag(1/v))^-1  W^T Pi^-1 (x - n pi)
+    u = (n W^T S^-1 W + diag(1/v))^-1  W^T S^-1 (x - n pi),  S = diag(s)
 
 (Bayesian linear regression; Bishop 2006, Pattern Recognition and Machine Learning, eqs. 2.113 to
 2.117). More history means less shrinkage. The score of item `j` is `n`-free: `pi_j + W_j u`.
@@ -26,6 +26,8 @@ from tacit.client.decide.errors import BadHistory, BadModel
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
+_ARRAYS = {"popularity", "loadings", "prior_variance", "item_variance"}
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -35,13 +37,15 @@ class Model:
         popularity: `(n_items,)` item distribution pi, above zero.
         loadings: `(n_items, k)` effect W of each taste direction on each item's share.
         prior_variance: `(k,)` variance v of each direction over users, above zero.
-        precision: `(k, k)` `W^T Pi^-1 W`, evidence of one unit of history.
-        drift: `(k,)` `W^T 1`, what an average unit of history says.
+        item_variance: `(n_items,)` noise variance s of each item per unit of history, above zero.
+        precision: `(k, k)` `W^T S^-1 W`, evidence of one unit of history.
+        drift: `(k,)` `W^T S^-1 pi`, what an average unit of history says.
     """
 
     popularity: FloatArray
     loadings: FloatArray
     prior_variance: FloatArray
+    item_variance: FloatArray
     precision: FloatArray
     drift: FloatArray
 
@@ -50,36 +54,45 @@ class Model:
         """Check released arrays and build a model.
 
         Args:
-            arrays: `popularity` `(n_items,)`, `loadings` `(n_items, k)`, `prior_variance` `(k,)`.
+            arrays: `popularity` and `item_variance` `(n_items,)`, `loadings` `(n_items, k)`,
+                `prior_variance` `(k,)`.
 
         Raises:
             BadModel: an array is missing, misshapen, not finite, or not positive where it must be.
         """
-        missing = {"popularity", "loadings", "prior_variance"} - set(arrays)
+        missing = _ARRAYS - set(arrays)
         if missing:
             raise BadModel(f"expected model arrays {sorted(missing)}, got {sorted(arrays)}")
         popularity = np.asarray(arrays["popularity"], dtype=np.float64)
         loadings = np.asarray(arrays["loadings"], dtype=np.float64)
         variance = np.asarray(arrays["prior_variance"], dtype=np.float64)
+        noise = np.asarray(arrays["item_variance"], dtype=np.float64)
         if popularity.ndim != 1 or loadings.ndim != 2 or variance.ndim != 1:
             raise BadModel("expected popularity (n_items,), loadings (n_items, k), variance (k,)")
+        if noise.shape != popularity.shape:
+            raise BadModel(f"expected item_variance {popularity.shape}, got {noise.shape}")
         if loadings.shape != (len(popularity), len(variance)) or loadings.size == 0:
             raise BadModel(
                 f"expected loadings of shape ({len(popularity)}, {len(variance)}), "
                 f"got {loadings.shape}"
             )
-        for name, array in (("popularity", popularity), ("prior_variance", variance)):
+        for name, array in (
+            ("popularity", popularity),
+            ("prior_variance", variance),
+            ("item_variance", noise),
+        ):
             if not bool(np.all(np.isfinite(array))) or float(array.min()) <= 0.0:
                 raise BadModel(f"expected finite values above zero in {name}")
         if not bool(np.all(np.isfinite(loadings))):
             raise BadModel("expected finite loadings")
-        scaled = loadings / popularity[:, np.newaxis]
+        scaled = loadings / noise[:, np.newaxis]
         return cls(
             popularity=popularity,
             loadings=loadings,
             prior_variance=variance,
+            item_variance=noise,
             precision=scaled.T @ loadings,
-            drift=np.asarray(np.sum(loadings, axis=0), dtype=np.float64),
+            drift=scaled.T @ popularity,
         )
 
     def to_arrays(self) -> dict[str, npt.NDArray[np.float64]]:
@@ -88,6 +101,7 @@ class Model:
             "popularity": self.popularity,
             "loadings": self.loadings,
             "prior_variance": self.prior_variance,
+            "item_variance": self.item_variance,
         }
 
     @property
@@ -180,7 +194,7 @@ def _posterior(model: Model, weights: FloatArray) -> FloatArray:
 
 def _evidence(model: Model, items: IntArray) -> FloatArray:
     """Compute what one unit of each event says about taste, `(n_history, k)`."""
-    return model.loadings[items] / model.popularity[items][:, np.newaxis] - model.drift
+    return model.loadings[items] / model.item_variance[items][:, np.newaxis] - model.drift
 
 
 def _check_history(model: Model, items: IntArray, weights: FloatArray) -> None:

@@ -50,13 +50,24 @@ class Geometry:
         totals = (1.0 / self.weights) @ sketch
         return sketch - np.outer(self.weights * self.distribution, totals)
 
-    def feature_basis(self, features: FloatArray) -> FloatArray:
-        """Return orthonormal directions of taste that public features can express, `(n_items, f)`.
+    def taste_directions(self, features: FloatArray) -> FloatArray:
+        """Point each feature in the direction in which a taste for it moves a profile.
 
-        A taste for a feature multiplies the consumption of its items, so a feature `F_j` points
-        along `w * pi * F_j`. Features that are constant or repeat others are dropped.
+        A taste for a feature multiplies the consumption of its items, so feature `F_j` points
+        along `w * pi * F_j`, with the mean profile removed.
+
+        Args:
+            features: `(n_items, f)`.
         """
-        scaled = (self.weights * self.distribution)[:, np.newaxis] * features
-        left, singular, _ = np.linalg.svd(self.centred_rows(scaled), full_matrices=False)
-        kept = singular > 1e-6 * max(float(singular[0]), 1e-300)
-        return np.asarray(left[:, kept], dtype=np.float64)
+        return self.centred_rows((self.weights * self.distribution)[:, np.newaxis] * features)
+
+    def self_products(self, cohort: int) -> FloatArray:
+        """Estimate `sum_u y_ui^2`, the part of the second moment that says nothing about taste.
+
+        For unit weights `y_ui^2 = w_i^2 x_ui / n_u` up to the scaling of `w`, whose sum over a
+        cohort is about `cohort w_i^2 pi_i`.
+
+        Returns:
+            `(n_items,)`.
+        """
+        return cohort * self.weights * self.weights * self.distribution

@@ -71,4 +71,5 @@ def popularity_model(distribution: np.ndarray[tuple[int], np.dtype[np.float64]])
         "popularity": distribution.astype(np.float32),
         "loadings": np.zeros((len(distribution), 1), dtype=np.float32),
         "prior_variance": np.ones(1, dtype=np.float32),
+        "item_variance": distribution.astype(np.float32),
     }

@@ -16,6 +16,10 @@ from tacit.server.coordinator.learners.errors import BadPlan
 _SMALLEST_NORM, _LARGEST_NORM = 4096, 32767
 
 
+_UPLOAD_BYTES = 500_000  # of one device over all subspace rounds
+_BYTES_PER_COORDINATE = 2
+
+
 @dataclass(frozen=True, slots=True)
 class SpectralPlan:
     """State the hyper-parameters of one run.
@@ -24,6 +28,7 @@ class SpectralPlan:
         width: directions a device reports in each subspace round.
         subspace_rounds: number of subspace rounds.
         clipping_norm: bound on `||V^T y_u||` in a subspace round.
+        feature_clipping_norm: bound on `||Q^T y_u||^2` in the feature round.
         popularity_share: part of the zCDP budget for the popularity round.
         feature_share: part for the feature round; 0 without features.
     """
@@ -31,6 +36,7 @@ class SpectralPlan:
     width: int
     subspace_rounds: int
     clipping_norm: float
+    feature_clipping_norm: float
     popularity_share: float
     feature_share: float
 
@@ -40,16 +46,22 @@ def spectral_plan(
     expected_cohort: int,
     epsilon: float,
     *,
-    has_features: bool,
+    feature_width: int,
     rounds: int | None = None,
 ) -> SpectralPlan:
     """Choose the hyper-parameters of a run.
+
+    - Popularity gets 7% of the zCDP budget: it is one number per item, against `width` of them.
+    - Features get 10%: their Gram matrix is small, and clipping it at 0.1, about what a unit
+      profile projects on them, leaves it far above the noise.
+    - The subspace rounds share the rest evenly; their clipping norm of 0.15 is below what most
+      unit profiles project on the directions, so that devices contribute equally.
 
     Args:
         n_items: size of the public catalogue, at least 2.
         expected_cohort: public expected number of contributing users, at least 1.
         epsilon: total privacy budget; infinity for no noise.
-        has_features: whether public item features are given.
+        feature_width: number of public feature directions; 0 without features.
         rounds: total number of rounds, all kinds together; `None` applies the rule.
 
     Raises:
@@ -61,34 +73,32 @@ def spectral_plan(
         raise BadPlan(f"expected a cohort of at least 1, got {expected_cohort}")
     if not epsilon > 0.0:
         raise BadPlan(f"expected epsilon above zero, got {epsilon}")
-    preparing = 2 if has_features else 1
+    preparing = 2 if feature_width else 1
     if rounds is not None and rounds < preparing + 1:
         raise BadPlan(f"expected at least {preparing + 1} rounds, got {rounds}")
-    subspace_rounds = _subspace_rounds(epsilon) if rounds is None else rounds - preparing
+    subspace_rounds = rounds - preparing if rounds is not None else (2 if feature_width else 4)
+    noiseless = math.isinf(epsilon)
     return SpectralPlan(
-        width=min(_width(expected_cohort, epsilon), n_items),
+        width=_width(n_items, expected_cohort, epsilon, subspace_rounds),
         subspace_rounds=subspace_rounds,
-        clipping_norm=1.0 if math.isinf(epsilon) else 0.15,
-        popularity_share=0.1,
-        feature_share=0.1 if has_features else 0.0,
+        clipping_norm=1.0 if noiseless else 0.15,
+        feature_clipping_norm=1.0 if noiseless else 0.1,
+        popularity_share=0.07,
+        feature_share=0.1 if feature_width else 0.0,
     )
 
 
-def _subspace_rounds(epsilon: float) -> int:
-    """Iterate more when noise is small: each round splits the budget but refines the subspace."""
-    return 2 if epsilon < 2.0 else 4
-
-
-def _width(expected_cohort: int, epsilon: float) -> int:
-    """Report as many directions as can rise above the noise.
+def _width(n_items: int, expected_cohort: int, epsilon: float, subspace_rounds: int) -> int:
+    """Report as many directions as can rise above the noise, within the upload a phone can bear.
 
     The signal of a direction grows with the cohort, its noise with `1 / epsilon`; taste spectra
-    fall off roughly as `1 / j`, so the number of usable directions grows with their product's
-    square root, between 4 and 32.
+    fall off, so the number of usable directions grows with about the square root of
+    `cohort * epsilon`. Columns that turn out to be noise are shrunk away, so a little too wide
+    costs less than too narrow. Four columns are always sent.
     """
-    if math.isinf(epsilon):
-        return 32
-    return max(4, min(32, round(0.11 * math.sqrt(expected_cohort * epsilon))))
+    bearable = _UPLOAD_BYTES // (_BYTES_PER_COORDINATE * n_items * subspace_rounds)
+    usable = 64.0 if math.isinf(epsilon) else 0.16 * math.sqrt(expected_cohort * epsilon)
+    return min(n_items, max(4, min(64, round(usable), bearable)))
 
 
 def integer_norm_for(length: int) -> int:

@@ -1,12 +1,11 @@
-"""Shrink noisy rows towards zero by how much signal items of like popularity carry."""
+"""Shrink noisy coordinates towards zero by how much signal their like carry."""
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from tacit.server.coordinator.learners.protocol import FloatArray
-
-_BINS = 40
 
 
 def isotonic(values: FloatArray, weights: FloatArray) -> FloatArray:
@@ -30,30 +29,34 @@ def isotonic(values: FloatArray, weights: FloatArray) -> FloatArray:
     return np.repeat(np.array(means, dtype=np.float64), counts)
 
 
-def row_factors(rows: FloatArray, noise_std: float, distribution: FloatArray) -> FloatArray:
-    """Estimate the share of each row's energy that is signal.
+def shrink_columns(
+    columns: FloatArray, noise_std: float, weakest_first: npt.NDArray[np.intp], bins: int
+) -> FloatArray:
+    """Shrink each column by the signal variance of bins of coordinates.
 
-    Items are binned by popularity; the mean square of a bin minus the known noise variance is its
-    signal variance, made non-decreasing in popularity because more popular items have more to say.
-    The factor `v / (v + noise^2)` is the best linear shrinkage for that variance (empirical Bayes,
-    James and Stein 1961 in each bin).
+    Coordinates are binned in a public order of expected strength. In each bin and column the mean
+    square minus the known noise variance is the signal variance `v`, made non-decreasing along the
+    order. `v / (v + noise^2)` is then the best linear shrinkage (empirical Bayes; Efron and Morris
+    1973, section 2).
 
     Args:
-        rows: `(n_items, k)` noisy rows.
-        noise_std: standard deviation of the noise on every coordinate.
-        distribution: `(n_items,)` item popularity.
+        columns: `(n, m)` noisy coordinates of `m` directions.
+        noise_std: standard deviation of the noise on every coordinate; 0 shrinks nothing.
+        weakest_first: `(n,)` public order of the coordinates.
+        bins: number of bins, at most `n` are used.
 
     Returns:
-        `(n_items,)` factors in [0, 1]; all 1 without noise.
+        `(n, m)`.
     """
-    if noise_std == 0.0:
-        return np.ones(len(rows))
-    order = np.argsort(distribution, kind="stable")
-    bins = np.array_split(order, min(_BINS, len(order)))
+    if noise_std == 0.0 or columns.size == 0:
+        return columns
     noise = noise_std**2
-    excess = np.array([float(np.mean(rows[members] ** 2)) - noise for members in bins])
-    signal = np.maximum(isotonic(excess, np.array([float(len(b)) for b in bins])), 0.0)
-    factors = np.empty(len(rows))
-    for members, variance in zip(bins, signal.tolist(), strict=True):
-        factors[members] = variance / (variance + noise)
-    return factors
+    parts = np.array_split(weakest_first, min(bins, len(weakest_first)))
+    sizes = np.array([float(len(part)) for part in parts])
+    excess = np.stack([np.mean(columns[part] ** 2, axis=0) - noise for part in parts])
+    shrunk = np.empty_like(columns)
+    for column in range(columns.shape[1]):
+        signal = np.maximum(isotonic(excess[:, column], sizes), 0.0)
+        for part, variance in zip(parts, signal.tolist(), strict=True):
+            shrunk[part, column] = columns[part, column] * (variance / (variance + noise))
+    return shrunk

@@ -14,9 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tacit.server.coordinator.learners.features import FeatureSpace
 from tacit.server.coordinator.learners.geometry import Geometry
 from tacit.server.coordinator.learners.protocol import FloatArray
-from tacit.server.coordinator.learners.shrinkage import row_factors
+
+_EDGE = 0.3  # of the noise edge; what is weaker has been shrunk to almost nothing already
+_RANK_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,47 +40,46 @@ def combine(
     sketches: Sequence[FloatArray],
     noise_std: float,
     geometry: Geometry,
-    feature_basis: FloatArray | None,
+    features: FeatureSpace,
 ) -> Spectrum:
     """Estimate the leading eigenpairs of `A` from every sketch so far.
 
-    Directions whose singular value lies under the edge of pure noise,
-    `noise (sqrt(sum f_i^2) + sqrt(m))` for row factors `f` and `m` columns (the limit of the
-    largest singular value of a Gaussian matrix, Davidson and Szarek 2001, Theorem II.13), are
-    dropped.
+    The rows are shrunk twice: once to find the directions, then along those directions, where
+    strong ones are hardly shrunk and weak ones much. Directions that still lie well under the edge
+    of pure noise, `noise (sqrt(n_eff) + sqrt(m))` for `n_eff` effective items and `m` columns (the
+    limit of the largest singular value of a Gaussian matrix; Davidson and Szarek 2001, Theorem
+    II.13), are dropped.
 
     Args:
-        bases: `V_t` of each round, `(n_items, k_t)`.
+        bases: `V_t` of each round, `(n_items, k)`, of full column rank.
         sketches: `Z_t` of each round, same shapes, rows centred.
-        noise_std: standard deviation of the noise on each coordinate of every sketch.
+        noise_std: standard deviation of the noise on each coordinate, the same in every round.
         geometry: coordinates of the catalogue.
-        feature_basis: `(n_items, f)` orthonormal directions exempt from row shrinkage, or `None`.
+        features: what public features can express.
     """
-    left, singular, _ = np.linalg.svd(np.hstack(bases), full_matrices=False)
-    basis = left[:, singular > 1e-3 * singular[0]]
-    turns = [basis.T @ given for given in bases]
-    mass, axes = np.linalg.eigh(sum((c @ c.T for c in turns), np.zeros((basis.shape[1],) * 2)))
+    basis, turns, unwhiten = _whitening(bases)
     total = sum((z @ c.T for z, c in zip(sketches, turns, strict=True)), np.zeros(basis.shape))
-    whitened = total @ (axes / np.sqrt(mass))
-    shrunk, factors = _shrink(whitened, noise_std, geometry, feature_basis)
-    left, singular, right = np.linalg.svd(shrunk, full_matrices=False)
-    edge = noise_std * (math.sqrt(float(np.sum(factors**2))) + math.sqrt(whitened.shape[1]))
+    rows = total @ unwhiten
+    rough = features.shrink(rows, noise_std, geometry.distribution)
+    _, _, axes = np.linalg.svd(rough, full_matrices=False)
+    fine = features.shrink(rows @ axes.T, noise_std, geometry.distribution) @ axes
+    left, singular, right = np.linalg.svd(fine, full_matrices=False)
+    effective = 1.0 / float(np.sum(geometry.distribution**2))
+    edge = _EDGE * noise_std * (math.sqrt(effective) + math.sqrt(rows.shape[1]))
     kept = singular > max(edge, 1e-9 * float(singular[0]))
-    kept[0] = True
     left, singular, right = left[:, kept], singular[kept], right[kept]
-    projected = singular[:, np.newaxis] * (right @ ((axes / np.sqrt(mass)).T @ (basis.T @ left)))
+    projected = singular[:, np.newaxis] * (right @ (unwhiten.T @ (basis.T @ left)))
     strengths, turn = np.linalg.eigh((projected + projected.T) / 2.0)
     return Spectrum(left @ turn[:, ::-1], np.maximum(strengths[::-1], 0.0))
 
 
-def _shrink(
-    rows: FloatArray, noise_std: float, geometry: Geometry, feature_basis: FloatArray | None
-) -> tuple[FloatArray, FloatArray]:
-    """Shrink what public features cannot express; return the rows and the factors used."""
-    if feature_basis is None:
-        factors = row_factors(rows, noise_std, geometry.distribution)
-        return factors[:, np.newaxis] * rows, factors
-    explained = feature_basis @ (feature_basis.T @ rows)
-    residual = rows - explained
-    factors = row_factors(residual, noise_std, geometry.distribution)
-    return explained + factors[:, np.newaxis] * residual, factors
+def _whitening(
+    bases: Sequence[FloatArray],
+) -> tuple[FloatArray, list[FloatArray], FloatArray]:
+    """Return `B`, every `C_t` and `K^(-1/2)` in the eigenbasis of `K`."""
+    left, singular, _ = np.linalg.svd(np.hstack(bases), full_matrices=False)
+    basis = left[:, singular > _RANK_TOLERANCE * singular[0]]
+    turns = [basis.T @ given for given in bases]
+    width = basis.shape[1]
+    mass, axes = np.linalg.eigh(sum((c @ c.T for c in turns), np.zeros((width, width))))
+    return basis, turns, axes / np.sqrt(mass)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tacit.server.coordinator.learners.errors import BadHistory, BadPlan
+from tacit.server.coordinator.learners.features import FeatureSpace, feature_pairs
 from tacit.server.coordinator.learners.geometry import Geometry
 from tacit.server.coordinator.learners.item_popularity import (
     POPULARITY,
@@ -38,6 +39,9 @@ SUBSPACE = "subspace/1"
 
 _START_SEED = 20210607  # of the public random start; no protection rests on it
 _PRIOR_SCALE = 3.0  # clipping shortens projections, so sketches understate the variance of taste
+_NOISE_EXPONENT = 0.7  # item noise grows slower than pi: rare items' loadings are uncertain too
+_MAGNIFICATION = 0.25
+_WEAKEST = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +83,12 @@ class SpectralLearner:
         self._n_items = n_items
         self._expected_cohort = expected_cohort
         self._features = features
+        self._pairs = feature_pairs(features, n_items)
         self.plan: SpectralPlan = spectral_plan(
             n_items,
             expected_cohort,
             epsilon,
-            has_features=features is not None,
+            feature_width=self._feature_width(),
             rounds=rounds,
         )
         self._specs = self._plan_rounds()
@@ -120,8 +125,9 @@ class SpectralLearner:
         """Compute the model from the rounds so far.
 
         Returns:
-            `popularity` `(n_items,)`, `loadings` `(n_items, r)` and `prior_variance` `(r,)`,
-            float32. Before the first subspace round: the popularity ranking.
+            `popularity` and `item_variance` `(n_items,)`, `loadings` `(n_items, r)` and
+            `prior_variance` `(r,)`, float32. The popularity ranking before the first subspace
+            round, and when no direction rises above the noise.
 
         Raises:
             BadHistory: the history is empty or does not fit the plan.
@@ -129,16 +135,19 @@ class SpectralLearner:
         check_history(self._specs, history)
         progress = self._replay(history)
         geometry, spectrum = progress.geometry, progress.spectrum
-        if spectrum is None or float(spectrum.strengths[0]) <= 0.0:
+        if spectrum is None or not bool(np.any(spectrum.strengths > 0.0)):
             return popularity_model(geometry.distribution)
         typical = effective_history(history[0], self._expected_cohort)
         strengths = np.maximum(spectrum.strengths, 1e-6 * float(spectrum.strengths[0]))
         variance = _PRIOR_SCALE * strengths / (self._expected_cohort * typical)
         loadings = spectrum.directions / geometry.weights[:, np.newaxis]
+        noise = geometry.distribution**_NOISE_EXPONENT
+        noise *= np.sum(geometry.distribution**2) / np.sum(geometry.distribution * noise)
         return {
             "popularity": geometry.distribution.astype(np.float32),
             "loadings": loadings.astype(np.float32),
             "prior_variance": variance.astype(np.float32),
+            "item_variance": noise.astype(np.float32),
         }
 
     def _plan_rounds(self) -> tuple[RoundSpec, ...]:
@@ -146,7 +155,8 @@ class SpectralLearner:
         kinds = [(POPULARITY, self._n_items, 1.0, plan.popularity_share)]
         if self._features is not None:
             width = self._feature_width()
-            kinds.append((FEATURE_GRAM, width * (width + 1) // 2, 1.0, plan.feature_share))
+            length = width * (width + 1) // 2
+            kinds.append((FEATURE_GRAM, length, plan.feature_clipping_norm, plan.feature_share))
         each = (1.0 - sum(kind[3] for kind in kinds)) / plan.subspace_rounds
         subspace = (SUBSPACE, self._n_items * plan.width, plan.clipping_norm, each)
         return tuple(
@@ -165,42 +175,62 @@ class SpectralLearner:
 
     def _feature_width(self) -> int:
         """Give the width the feature round is planned with: fixed before popularity is known."""
-        return 0 if self._features is None else min(self._features.shape[1], self._n_items)
+        if self._features is None:
+            return 0
+        return int(min(self._features.shape[1] + self._pairs.shape[1], self._n_items))
 
     def _replay(self, history: Sequence[NoisedSum]) -> _Progress:
         """Run over a checked history from its start: no state is kept between calls."""
         geometry = Geometry.of(item_distribution(history[0]))
-        features = None
+        features = FeatureSpace.of(geometry, self._features, self._pairs)
+        directions, strengths = features.all, np.zeros(0)
+        done = history[1:]
         if self._features is not None:
-            features = geometry.feature_basis(self._features)
             if len(history) == 1:
                 padded = np.zeros((self._n_items, self._feature_width()))
-                padded[:, : features.shape[1]] = features
+                padded[:, : directions.shape[1]] = directions
                 return _Progress(geometry, padded, None)
-            known = features @ self._feature_axes(history[1], features.shape[1])
+            axes, strengths = self._feature_axes(history[1], directions.shape[1])
+            directions = directions @ axes
             done = history[2:]
-        else:
-            known = np.zeros((self._n_items, 0))
-            done = history[1:]
-        bases = [_complete(known, self.plan.width, geometry)]
-        sketches: list[FloatArray] = []
         spectrum = None
+        bases = [self._next_basis(Spectrum(directions, strengths), geometry)]
+        sketches: list[FloatArray] = []
         for released in done:
             sketch = released.values.reshape(self._n_items, self.plan.width)
+            if self.plan.clipping_norm >= 1.0:  # nothing was clipped: self-products are known
+                own = geometry.self_products(self._expected_cohort)
+                sketch = sketch - own[:, np.newaxis] * geometry.centred_basis(bases[-1])
             sketches.append(geometry.centred_rows(sketch))
             spectrum = combine(bases, sketches, released.noise_std, geometry, features)
-            bases.append(_complete(spectrum.directions, self.plan.width, geometry))
+            bases.append(self._next_basis(spectrum, geometry))
         return _Progress(geometry, bases[-1], spectrum)
 
-    def _feature_axes(self, released: NoisedSum, rank: int) -> FloatArray:
-        """Find the strongest axes of the noised feature Gram matrix, `(rank, <= width)`."""
+    def _feature_axes(self, released: NoisedSum, rank: int) -> tuple[FloatArray, FloatArray]:
+        """Find the axes and strengths of the noised feature Gram matrix, strongest first."""
         width = self._feature_width()
         upper, lower = np.triu_indices(width)
         gram = np.zeros((width, width))
         gram[upper, lower] = released.values / np.where(upper == lower, 1.0, math.sqrt(2.0))
         gram[lower, upper] = gram[upper, lower]
-        _, axes = np.linalg.eigh(gram[:rank, :rank])
-        return np.asarray(axes[:, ::-1], dtype=np.float64)
+        strengths, axes = np.linalg.eigh(gram[:rank, :rank])
+        return axes[:, ::-1], np.maximum(strengths[::-1], 0.0)
+
+    def _next_basis(self, spectrum: Spectrum, geometry: Geometry) -> FloatArray:
+        """Choose the directions of the next round, `(n_items, width)`.
+
+        Weak directions are magnified by `strength^-1/4`: a clipped projection then spends less of
+        its norm on strong directions, which stand far above the noise anyway.
+        """
+        known = spectrum.directions[:, : self.plan.width]
+        basis = _complete(known, self.plan.width, geometry)
+        strengths = np.zeros(self.plan.width)
+        found = min(len(spectrum.strengths), self.plan.width)
+        strengths[:found] = spectrum.strengths[:found]
+        strongest = float(np.max(strengths))
+        if strongest == 0.0:
+            return basis
+        return basis * np.maximum(strengths / strongest, _WEAKEST) ** -_MAGNIFICATION
 
 
 def _complete(known: FloatArray, width: int, geometry: Geometry) -> FloatArray:
@@ -219,7 +249,8 @@ def _complete(known: FloatArray, width: int, geometry: Geometry) -> FloatArray:
         spread = geometry.weights * np.sqrt(geometry.distribution)
         fresh = geometry.centred_rows(spread[:, np.newaxis] * signs)
         known = np.hstack([known, fresh - known @ (known.T @ fresh)])
-    return np.asarray(np.linalg.qr(known)[0], dtype=np.float64)
+    basis, turn = np.linalg.qr(known)
+    return np.asarray(basis * np.sign(np.diag(turn)), dtype=np.float64)
 
 
 def _check_features(features: FloatArray, n_items: int) -> FloatArray:
