@@ -39,7 +39,9 @@ def reasons(
     if source == "popular":
         return ("popular with everyone",)
     shared = shared_categories(catalogue, past, index)
-    return (f"more {_listed(shared[:2])}",) if shared else ("to get you started",)
+    if shared:
+        return (f"more {_listed(shared[:2])}",)
+    return ("something different",) if len(past.items) else ("to get you started",)
 
 
 def explain(
@@ -128,5 +130,7 @@ def _text(
         return "It is popular with everyone. Nothing of yours was used."
     shared = shared_categories(catalogue, past, index)
     if shared:
-        return f"Because you looked at {_listed(shared[:2])} before."
+        return f"Because you looked at things from {_listed(shared[:2])}."
+    if len(past.items):
+        return "Something different from what you looked at so far."
     return "To get you started: this device does not know your taste yet."
