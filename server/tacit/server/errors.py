@@ -101,8 +101,9 @@ class VerificationFailed(ServerError):  # noqa: N818
 
     def __init__(self, findings: tuple[str, ...]) -> None:
         self.findings = findings
+        first = "; ".join(findings[:1])
         more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-        super().__init__(f"the ledger does not verify: {findings[0]}{more}")
+        super().__init__(f"the ledger does not verify: {first}{more}")
 
 
 REFUSALS: tuple[type[Refused], ...] = (

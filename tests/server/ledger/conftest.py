@@ -44,6 +44,10 @@ class Deployment:
     population = POPULATION
     delta = DELTA
 
+    @property
+    def device_type(self) -> type[Device]:
+        return Device
+
     def __init__(self, directory: Path, authority: Authority) -> None:
         self.directory = directory
         self.authority = authority

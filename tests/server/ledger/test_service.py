@@ -54,22 +54,21 @@ class TestEnrolment:
     def test_a_token_works_once(self, deployment: Any) -> None:
         stub = deployment.stub()
         (token,) = deployment.client("operator").create_tokens("shop", 1, now_ms() + 60_000)
-        first = deployment.device(stub)
-        type(first)(stub).enrol(token)
-        code, line = refusal(type(first)(stub).enrol, token)
+        deployment.device_type(stub).enrol(token)
+        code, line = refusal(deployment.device_type(stub).enrol, token)
         assert code is grpc.StatusCode.UNAUTHENTICATED
         assert "used before" in line
 
     def test_a_lost_reply_is_answered_again(self, deployment: Any) -> None:
         stub = deployment.stub()
         (token,) = deployment.client("operator").create_tokens("shop", 1, now_ms() + 60_000)
-        device = type(deployment.device(stub))(stub)
+        device = deployment.device_type(stub)
         assert device.enrol(token) == device.enrol(token)
         assert device.enrol(token).device_id == device.key.key_id
 
     def test_bad_enrolments_are_refused(self, deployment: Any) -> None:
         stub = deployment.stub()
-        kind: Any = type(deployment.device(stub))
+        kind: Any = deployment.device_type
         operator = deployment.client("operator")
         (token,) = operator.create_tokens("shop", 1, now_ms() + 60_000)
         (short,) = operator.create_tokens("shop", 1, now_ms() + 150)
@@ -114,7 +113,7 @@ class TestAuthentication:
         forged = device.sealed(body)
         forged.body = forged.body + b"\x18\x01"
         assert "does not verify" in refusal(device.stub.AppendConsent, forged)[1]
-        stranger = type(device)(device.stub)
+        stranger = deployment.device_type(device.stub)
         assert "does not know" in refusal(device.stub.AppendConsent, stranger.sealed(body))[1]
 
     def test_roles(self, deployment: Any) -> None:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from tacit.privacy.consent import NO_PREDECESSOR, ConsentEvent, check_continues, event_digest
 from tacit.privacy.errors import BadSignature
 from tacit.privacy.receipt import COMMITMENT_KEY_BYTES, leaf
-from tacit.privacy.signals import check_purpose
-from tacit.privacy.signatures import SIGNATURE_BYTES, SigningKey, verify
+from tacit.privacy.signatures import SigningKey, verify
 from tacit.server.errors import FailedPrecondition, InvalidRequest, Unauthenticated
 from tacit.server.ledger.log import Logs, Proof
 from tacit.server.ledger.tables import (
     consent_events,
     consent_states,
-    devices,
     notices,
     subjects,
 )
@@ -28,25 +26,41 @@ from tacit.server.ledger.tables import (
 MAX_CLOCK_SKEW_MS = 300_000
 """Furthest an event's time may lie ahead of the ledger's clock."""
 
-_MAX_NAMED_DEVICES = 500
 _NONCE_BYTES = 12
 
+# Built once: building a statement costs as much as running it.
+_SUBJECT = select(subjects.c.key, subjects.c.sequence, subjects.c.last_digest).where(
+    subjects.c.device_id == bindparam("device")
+)
+_ADD_SUBJECT = insert(subjects)
+_MOVE_SUBJECT = (
+    update(subjects)
+    .where(subjects.c.device_id == bindparam("device"))
+    .values(sequence=bindparam("sequence"), last_digest=bindparam("last_digest"))
+)
+_EVENT = select(consent_events.c.position, consent_events.c.sealed).where(
+    consent_events.c.device_id == bindparam("device"),
+    consent_events.c.sequence == bindparam("number"),
+)
+_ADD_EVENT = insert(consent_events)
+_ADD_STATE = insert(consent_states)
+_MOVE_STATE = (
+    update(consent_states)
+    .where(
+        consent_states.c.device_id == bindparam("device"),
+        consent_states.c.purpose == bindparam("of"),
+    )
+    .values(signals=bindparam("signals"), valid_until_ms=bindparam("valid_until_ms"))
+)
+_NOTICES = select(notices.c.notice_id, notices.c.version, notices.c.language, notices.c.sha256)
 
-@dataclass(frozen=True, slots=True)
-class AdmissionState:
-    """What one device allows for one purpose now.
 
-    Attributes:
-        device_id, public_key, population: the device.
-        signals: what is granted; empty when nothing is.
-        sequence: number of consent events held of this device.
-    """
+class _Subject(NamedTuple):
+    """What is stored of a device's chain."""
 
-    device_id: str
-    public_key: bytes
-    population: str
-    signals: tuple[str, ...]
+    key: bytes
     sequence: int
+    last_digest: str
 
 
 class ConsentStore:
@@ -95,46 +109,17 @@ class ConsentStore:
         # Checked before anything is written: a wrong size must not leave an event behind.
         self._logs.consent.checkpoint(known_size)
         with self._logs.writing() as connection:
-            held = self._held(connection, device_id, event.seq, event_bytes, signature)
+            row = connection.execute(_SUBJECT, {"device": device_id}).one_or_none()
+            subject = _Subject(*row) if row else None
+            held = None
+            if subject is not None and event.seq <= subject.sequence:
+                held = self._held(
+                    connection, device_id, subject.key, event.seq, signature + event_bytes
+                )
             if held is None:
-                held = self._record(connection, device_id, event, event_bytes, signature)
+                held = self._record(connection, device_id, subject, event, event_bytes, signature)
         commitment_key, position = held
         return commitment_key, self._logs.consent.proof(position, known_size)
-
-    def states(self, purpose: str, device_ids: Sequence[str], now_ms: int) -> list[AdmissionState]:
-        """Return what named devices (all, when none is named) allow for a purpose now.
-
-        Unknown devices are left out; devices without consent are there with no signals.
-        """
-        check_purpose(purpose)
-        joined = devices.outerjoin(subjects, subjects.c.device_id == devices.c.device_id).outerjoin(
-            consent_states,
-            and_(
-                consent_states.c.device_id == devices.c.device_id,
-                consent_states.c.purpose == purpose,
-            ),
-        )
-        query = select(
-            devices.c.device_id,
-            devices.c.public_key,
-            devices.c.population,
-            subjects.c.sequence,
-            consent_states.c.signals,
-            consent_states.c.valid_until_ms,
-        ).select_from(joined)
-        wanted = frozenset(device_ids)
-        if 0 < len(wanted) <= _MAX_NAMED_DEVICES:
-            query = query.where(devices.c.device_id.in_(wanted))
-        with self._logs.database.reading() as connection:
-            rows = connection.execute(query).all()
-        found: list[AdmissionState] = []
-        for device_id, public_key, population, sequence, signals, valid_until_ms in rows:
-            if wanted and device_id not in wanted:
-                continue
-            stands = valid_until_ms is not None and now_ms < valid_until_ms
-            granted = tuple(signals.split()) if stands else ()
-            found.append(AdmissionState(device_id, public_key, population, granted, sequence or 0))
-        return found
 
     def erase(self, device_id: str) -> None:
         """Destroy what the node holds of a device's consents: events, keys, state.
@@ -158,47 +143,30 @@ class ConsentStore:
         self,
         connection: Connection,
         device_id: str,
+        subject: _Subject | None,
         event: ConsentEvent,
         event_bytes: bytes,
         signature: bytes,
     ) -> tuple[bytes, int]:
-        self._check_notice(connection, event)
-        row = connection.execute(
-            select(subjects.c.key, subjects.c.sequence, subjects.c.last_digest).where(
-                subjects.c.device_id == device_id
-            )
-        ).one_or_none()
-        subject_key = self._unwrap(row.key, device_id) if row else self._random_bytes(32)
-        check_continues(
-            event, row.sequence if row else 0, row.last_digest if row else NO_PREDECESSOR
-        )
-        commitment_key = self._random_bytes(COMMITMENT_KEY_BYTES)
-        position = self._logs.consent.append(
-            connection, leaf(event_bytes, signature, commitment_key)
-        )
-        if row is None:
-            nonce = self._random_bytes(_NONCE_BYTES)
-            wrapped = nonce + self._wrapping.encrypt(nonce, subject_key, device_id.encode())
-            connection.execute(
-                insert(subjects),
-                {
-                    "device_id": device_id,
-                    "key": wrapped,
-                    "sequence": event.seq,
-                    "last_digest": event_digest(event_bytes),
-                },
-            )
+        _check_notice(connection, event)
+        key = self._unwrap(subject.key, device_id) if subject else self._random_bytes(32)
+        if subject is None:
+            check_continues(event, 0, NO_PREDECESSOR)
         else:
-            connection.execute(
-                update(subjects)
-                .where(subjects.c.device_id == device_id)
-                .values(sequence=event.seq, last_digest=event_digest(event_bytes))
-            )
-        nonce = self._random_bytes(_NONCE_BYTES)
-        plain = commitment_key + signature + event_bytes
-        sealed = nonce + AESGCM(subject_key).encrypt(nonce, plain, _label(device_id, event.seq))
+            check_continues(event, subject.sequence, subject.last_digest)
+        commitment_key = self._random_bytes(COMMITMENT_KEY_BYTES)
+        data = leaf(event_bytes, signature, commitment_key)
+        position = self._logs.consent.append(connection, data)
+        chain = {"sequence": event.seq, "last_digest": event_digest(event_bytes)}
+        if subject is None:
+            wrapped = _seal(self._wrapping, self._random_bytes, key, device_id.encode())
+            connection.execute(_ADD_SUBJECT, {"device_id": device_id, "key": wrapped} | chain)
+        else:
+            connection.execute(_MOVE_SUBJECT, {"device": device_id} | chain)
+        plain, label = commitment_key + signature + event_bytes, _label(device_id, event.seq)
+        sealed = _seal(AESGCM(key), self._random_bytes, plain, label)
         connection.execute(
-            insert(consent_events),
+            _ADD_EVENT,
             {
                 "device_id": device_id,
                 "sequence": event.seq,
@@ -206,70 +174,60 @@ class ConsentStore:
                 "sealed": sealed,
             },
         )
-        mine = and_(
-            consent_states.c.device_id == device_id, consent_states.c.purpose == event.purpose
-        )
-        connection.execute(delete(consent_states).where(mine))
-        connection.execute(
-            insert(consent_states),
-            {
-                "device_id": device_id,
-                "purpose": event.purpose,
-                # Expiry is applied when states are read; everything else is settled here.
-                "signals": " ".join(sorted(event.granted(event.event_time_ms))),
-                "valid_until_ms": event.valid_until_ms,
-            },
-        )
+        state = {
+            # Expiry is applied when states are read; everything else is settled here.
+            "signals": " ".join(sorted(event.granted(event.event_time_ms))),
+            "valid_until_ms": event.valid_until_ms,
+        }
+        mine = {"device": device_id, "of": event.purpose}
+        if subject is None or not connection.execute(_MOVE_STATE, mine | state).rowcount:
+            named = {"device_id": device_id, "purpose": event.purpose}
+            connection.execute(_ADD_STATE, named | state)
         return commitment_key, position
 
     def _held(
-        self,
-        connection: Connection,
-        device_id: str,
-        sequence: int,
-        event_bytes: bytes,
-        signature: bytes,
+        self, connection: Connection, device_id: str, wrapped: bytes, sequence: int, signed: bytes
     ) -> tuple[bytes, int] | None:
-        """Return (commitment key, position) of this very event if it is recorded already."""
-        row = connection.execute(
-            select(consent_events.c.position, consent_events.c.sealed, subjects.c.key)
-            .join(subjects, subjects.c.device_id == consent_events.c.device_id)
-            .where(consent_events.c.device_id == device_id, consent_events.c.sequence == sequence)
-        ).one_or_none()
+        """Return (commitment key, position) if this very signed event is recorded already."""
+        row = connection.execute(_EVENT, {"device": device_id, "number": sequence}).one_or_none()
         if row is None:
             return None
-        position, sealed, wrapped = row
-        plain = AESGCM(self._unwrap(wrapped, device_id)).decrypt(
-            sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _label(device_id, sequence)
-        )
-        key, rest = plain[:COMMITMENT_KEY_BYTES], plain[COMMITMENT_KEY_BYTES:]
-        if rest[:SIGNATURE_BYTES] != signature or rest[SIGNATURE_BYTES:] != event_bytes:
+        key = AESGCM(self._unwrap(wrapped, device_id))
+        plain = _open(key, row.sealed, _label(device_id, sequence))
+        if plain[COMMITMENT_KEY_BYTES:] != signed:
             return None
-        return key, position
+        return plain[:COMMITMENT_KEY_BYTES], row.position
 
     def _unwrap(self, wrapped: bytes, device_id: str) -> bytes:
         if not wrapped:
             raise FailedPrecondition(f"{device_id}: the consent record was erased; enrol anew")
-        return self._wrapping.decrypt(
-            wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], device_id.encode()
-        )
+        return _open(self._wrapping, wrapped, device_id.encode())
 
-    def _check_notice(self, connection: Connection, event: ConsentEvent) -> None:
-        """Hold the notice an event names against the published ones, once there are any."""
-        published = dict(
-            connection.execute(
-                select(notices.c.language, notices.c.sha256).where(
-                    notices.c.notice_id == event.notice.notice_id,
-                    notices.c.version == event.notice.version,
-                )
-            ).all()
-        )
-        if not published:
-            if event.state == "given" and connection.execute(select(notices).limit(1)).first():
-                raise FailedPrecondition("consent.notice: no notice of this id and version stands")
-            return
-        if published.get(event.notice.language) != event.notice.sha256:
-            raise FailedPrecondition("consent.notice: expected the published text and language")
+
+def _check_notice(connection: Connection, event: ConsentEvent) -> None:
+    """Hold the notice an event names against the published ones, once there are any."""
+    rows = connection.execute(_NOTICES).all()
+    shown = event.notice
+    versions = {
+        row.language: row.sha256
+        for row in rows
+        if (row.notice_id, row.version) == (shown.notice_id, shown.version)
+    }
+    if not versions:
+        # A withdrawal must never fail for want of a notice.
+        if rows and event.state == "given":
+            raise FailedPrecondition("consent.notice: no notice of this id and version stands")
+    elif versions.get(shown.language) != shown.sha256:
+        raise FailedPrecondition("consent.notice: expected the published text and language")
+
+
+def _seal(key: AESGCM, random_bytes: Callable[[int], bytes], plain: bytes, label: bytes) -> bytes:
+    nonce = random_bytes(_NONCE_BYTES)
+    return nonce + key.encrypt(nonce, plain, label)
+
+
+def _open(key: AESGCM, sealed: bytes, label: bytes) -> bytes:
+    return key.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], label)
 
 
 def _label(device_id: str, sequence: int) -> bytes:

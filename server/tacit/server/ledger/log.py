@@ -21,6 +21,9 @@ from tacit.server.ledger.tables import checkpoints, leaves
 GOVERNANCE = "governance"
 CONSENT = "consent"
 
+_ADD_LEAF = insert(leaves)
+_ADD_CHECKPOINT = insert(checkpoints)
+
 
 @dataclass(frozen=True, slots=True)
 class Proof:
@@ -107,10 +110,10 @@ class MerkleLog:
                 f"expected a log entry of at most {MAX_ENTRY_BYTES} bytes, got {len(data)}"
             )
         index = self._tree.append(leaf_hash(data))
-        connection.execute(insert(leaves), {"log": self.name, "position": index, "data": data})
+        connection.execute(_ADD_LEAF, {"log": self.name, "position": index, "data": data})
         self._note = self._sign()
         connection.execute(
-            insert(checkpoints), {"log": self.name, "size": index + 1, "note": self._note}
+            _ADD_CHECKPOINT, {"log": self.name, "size": index + 1, "note": self._note}
         )
         return index
 

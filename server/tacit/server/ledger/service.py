@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import grpc
 
 from tacit.server.errors import InvalidRequest
+from tacit.server.ledger.admission import admission_states
 from tacit.server.ledger.node import DEVICE, LedgerNode
 from tacit.server.ledger.refusals import refusing
 from tacit.v1 import auth_pb2, ledger_pb2, ledger_pb2_grpc
@@ -128,7 +129,9 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
             _, body = self._node.authenticate(
                 SERVICE + "GetConsentStates", request, "gateway", ledger_pb2.GetConsentStatesRequest
             )
-            states = self._node.consent.states(body.purpose, body.device_ids, self._node.now_ms())
+            states = admission_states(
+                self._node.database, body.purpose, body.device_ids, self._node.now_ms()
+            )
         return ledger_pb2.GetConsentStatesReply(
             states=[
                 ledger_pb2.ConsentState(
