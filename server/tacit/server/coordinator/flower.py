@@ -18,12 +18,14 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from tacit.privacy.arrays import unpack_arrays
+from tacit.privacy.errors import PrivacyError
+from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.signatures import SigningKey
 from tacit.server.coordinator.checkpoint import Checkpoint
 from tacit.server.coordinator.config import CoordinatorConfig
 from tacit.server.coordinator.errors import RoundFailed
 from tacit.server.coordinator.learners import Learner, PopularityLearner, SpectralLearner
-from tacit.server.coordinator.training import CohortSum, Trainer
+from tacit.server.coordinator.training import CohortSum, RoundRunner, Trainer
 from tacit.server.errors import BadConfig, ServerError
 from tacit.server.gateway.flower import (
     CONTRIBUTIONS,
@@ -95,39 +97,67 @@ class GridRunner:
         return nodes
 
 
-def run_coordinator(grid: Grid, config_path: str) -> None:
-    """Train the configured task over the grid; the ServerApp's whole work.
+def run_coordinator(runner: RoundRunner, config_path: str) -> None:
+    """Train the configured task; the whole work of the ServerApp.
 
-    Writes `coordinator.pid` while it runs, then `outcome.json`-style one-line results to
-    `outcome.txt` in the state directory: `released VERSION` or `failed REASON`.
+    Writes `coordinator.pid` while it works, then one line to `outcome.txt` in the state directory:
+    `released VERSION` or `failed REASON`. Flower hides what a ServerApp prints and raises, so every
+    failure ends up there, with its traceback in `coordinator.log`.
+
+    Args:
+        runner: carries rounds to the gateways; `GridRunner` in production.
+        config_path: JSON file of a `CoordinatorConfig`.
+
+    Raises:
+        BadConfig: if the configuration cannot be read; there is no state directory to write to.
+        OSError: if the state directory cannot be written.
     """
     config = CoordinatorConfig.load(pathlib.Path(config_path))
     state_dir = pathlib.Path(config.state_dir)
     checkpoint = Checkpoint(state_dir)
     _log_to(state_dir / "coordinator.log")
-    (state_dir / "outcome.txt").unlink(missing_ok=True)
-    (state_dir / "coordinator.pid").write_text(f"{os.getpid()}\n", encoding="ascii")
+    outcome_file, pid_file = state_dir / "outcome.txt", state_dir / "coordinator.pid"
+    outcome_file.unlink(missing_ok=True)
+    pid_file.write_text(f"{os.getpid()}\n", encoding="ascii")
+    outcome = "failed the coordinator was stopped"
+    try:
+        outcome = f"released {_train(config, checkpoint, runner).version}"
+    except (ServerError, PrivacyError) as error:
+        logger.error("training stopped: %s", error)
+        outcome = f"failed {_one_line(error)}"
+    except Exception as error:
+        # Not one of ours, so a defect: it must not end in silence. Flower sees it too.
+        logger.exception("training stopped by a defect")
+        outcome = f"failed {type(error).__name__}: {_one_line(error)}"
+        raise
+    finally:
+        outcome_file.write_text(outcome + "\n", encoding="utf-8")
+        pid_file.unlink(missing_ok=True)
+
+
+def _train(
+    config: CoordinatorConfig, checkpoint: Checkpoint, runner: RoundRunner
+) -> ReleaseManifest:
     try:
         key = SigningKey(bytes.fromhex(pathlib.Path(config.signing_key).read_text("ascii")))
-        ledger = LedgerClient(
-            config.ledger_address, pathlib.Path(config.ledger_ca).read_bytes(), key
-        )
-        trainer = Trainer(
+        authority = pathlib.Path(config.ledger_ca).read_bytes()
+    except (OSError, ValueError) as error:
+        raise BadConfig(f"coordinator: cannot use signing_key or ledger_ca: {error}") from None
+    with LedgerClient(config.ledger_address, authority, key) as ledger:
+        return Trainer(
             config,
             learner_of(config),
             ledger,
             key,
             checkpoint,
-            GridRunner(grid),
+            runner,
             now_ms=lambda: time.time_ns() // 1_000_000,
             random_bytes=os.urandom,
-        )
-        outcome = f"released {trainer.run().version}"
-    except (ServerError, ValueError, OSError) as error:
-        logger.error("training stopped: %s", error)
-        outcome = f"failed {error}"
-    (state_dir / "outcome.txt").write_text(outcome + "\n", encoding="utf-8")
-    (state_dir / "coordinator.pid").unlink(missing_ok=True)
+        ).run()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def learner_of(config: CoordinatorConfig) -> Learner:
