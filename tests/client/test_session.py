@@ -368,6 +368,48 @@ def test_a_retransmission_is_bit_identical_even_after_new_events_and_a_crash(
         assert len(reopened.participation.entries()) == 2
 
 
+def test_a_grant_made_in_between_does_not_change_a_round_already_answered(
+    tmp_path: Path, device: Personalizer, session: DeviceSession, world: World
+) -> None:
+    world.publish_task(world.manifest(signals={**SIGNALS, "rating": 5.0}))
+    device.rate("i20", 5)
+    offer = _offer(session)
+    first = session.contribution(offer, world.context)
+    device.consent("learn", ["rating"], True)
+    assert session.contribution(offer, world.context) == first
+    device.close()
+    with _open(tmp_path) as reopened:
+        again = DeviceSession(reopened, world, world.trust)
+        assert again.contribution(_offer(again), world.context) == first
+        world.header_change = {"round_id": 2}
+        assert again.contribution(_offer(again), world.context) != first
+
+
+def test_a_grant_made_after_the_offer_is_not_used(
+    device: Personalizer, session: DeviceSession, world: World
+) -> None:
+    world.publish_task(world.manifest(signals={**SIGNALS, "rating": 5.0}))
+    device.rate("i20", 5)
+    offer = _offer(session)
+    device.consent("learn", ["rating"], True)
+    session.contribute(offer)
+    values = np.frombuffer(world.contributions[0][1], "<i2").reshape(N_ITEMS, WIDTH)
+    assert not values[20].any()
+    assert values[30].any()
+
+
+def test_decisions_are_on_record_before_a_round_is_asked_for(
+    device: Personalizer, session: DeviceSession, world: World
+) -> None:
+    world.publish_task()
+    _offer(session)
+    assert [e.purpose for e in world.consents] == ["learn"]
+    device.consent("learn", None, False)
+    with pytest.raises(OfferRefused, match="step 7"):
+        session.check_in()
+    assert [e.state for e in world.consents] == ["given", "withdrawn"]
+
+
 def test_a_round_is_not_answered_again_with_another_context(
     session: DeviceSession, world: World
 ) -> None:
@@ -599,6 +641,7 @@ def test_a_round_signed_by_another_key_is_refused(session: DeviceSession, world:
 
 
 def test_a_checkpoint_of_another_ledger_is_refused(session: DeviceSession, world: World) -> None:
+    session.push_consents()
     world.checkpoint_signer = world.other
     world.publish_task()
     with pytest.raises(OfferRefused, match="step 1"):

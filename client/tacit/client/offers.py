@@ -31,6 +31,7 @@ class Offer:
         task_sha256: digest of the manifest, 32 bytes.
         header: the round that is open.
         plan: what the manifest says about that round.
+        signals: the signals asked for and permitted when the offer was accepted.
         capability: the gateway's leave, to be sent back.
     """
 
@@ -38,6 +39,7 @@ class Offer:
     task_sha256: bytes
     header: RoundHeader
     plan: RoundPlan
+    signals: frozenset[str]
     capability: bytes
 
 
@@ -80,7 +82,7 @@ def accept_offer(
     manifest = _manifest(entry, own)
     task_sha256 = manifest.digest()
     header, plan = _round(offered, manifest, task_sha256, trust, own)
-    permitted_signals(manifest, own.consents, own.now_ms)
+    signals = permitted_signals(manifest, own.consents, own.now_ms)
     if plan.statistic not in STATISTICS:
         raise OfferRefused(
             f"step 8, statistic: expected one of {', '.join(STATISTICS)}, got another"
@@ -93,7 +95,7 @@ def accept_offer(
     if epsilon_rdp(events, manifest.target_delta) > manifest.epsilon * _ROUNDING:
         raise OfferRefused("step 9, epsilon: the rounds cost more than the manifest states")
     _check_policy(manifest, task_sha256, plan, own)
-    return Offer(manifest, task_sha256, header, plan, offered.capability)
+    return Offer(manifest, task_sha256, header, plan, signals, offered.capability)
 
 
 def permitted_signals(manifest: TaskManifest, consents: ConsentLog, now_ms: int) -> frozenset[str]:

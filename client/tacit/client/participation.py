@@ -25,8 +25,9 @@ class Participation:
         round_id: the round.
         context_sha256: hex digest of the public context it was computed with.
         noise_multiplier: z of the round, as the signed manifest states it.
-        events_through: newest event the contribution may include; sending it again after a crash
-            reads no further, so both vectors are the same.
+        signals: the signals the contribution may read, sorted.
+        events_through: newest event it may read. Sending it again after a crash reads no other
+            signals and no further, so both vectors are the same.
         entered_at_ms: Unix milliseconds.
     """
 
@@ -34,6 +35,7 @@ class Participation:
     round_id: int
     context_sha256: str
     noise_multiplier: float
+    signals: tuple[str, ...]
     events_through: int
     entered_at_ms: int
 
@@ -45,6 +47,7 @@ class Participation:
                 "round_id": self.round_id,
                 "context_sha256": self.context_sha256,
                 "noise_multiplier": encode_real(self.noise_multiplier),
+                "signals": list(self.signals),
                 "events_through": self.events_through,
                 "entered_at_ms": self.entered_at_ms,
             }
@@ -59,6 +62,7 @@ class Participation:
             fields.integer("round_id", 0),
             fields.text("context_sha256"),
             fields.real("noise_multiplier", above=0.0),
+            fields.texts("signals"),
             fields.integer("events_through", 0),
             fields.integer("entered_at_ms", 0),
         )

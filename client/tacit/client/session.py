@@ -60,9 +60,8 @@ class DeviceSession:
     def enrol(self, token: str) -> str:
         """Enrol with a one-time token; returns the population. Enrolling again does nothing.
 
-        A kill after the ledger took the token and before this returns leaves a device that the
-        ledger knows and that does not know it: the ledger then refuses the token, and the operator
-        issues another; the device keeps its key, hence its name.
+        After a kill between the ledger's answer and its being remembered here, the same token
+        works again for the same device.
 
         Raises:
             Rejected: if the ledger refuses the token.
@@ -98,13 +97,18 @@ class DeviceSession:
     def check_in(self) -> Offer | None:
         """Ask for something to do and decide about it; None when there is nothing.
 
+        Decisions the ledger has not receipted go first: a device does not contribute under a
+        consent that is not on record, nor let a withdrawal wait behind a round.
+
         The ten steps are named in `verify_entry` and `accept_offer`.
 
         Raises:
             OfferRefused, PolicyRefused: naming the step at which this device says no.
             RollbackRefused: if the governance log shrank or forked.
+            ReceiptRefused: see `push_consents`.
         """
         population = self._population()
+        self.push_consents()
         answer = self._servers.check_in(self._known_governance())
         self.idle_reason = answer.idle_reason
         if answer.offer is None:
@@ -132,22 +136,27 @@ class DeviceSession:
         """Compute the vector that would be sent: `length` little-endian 16-bit integers.
 
         The round is entered in the device's own account, on the disk, before this returns. Asked
-        again, also after a crash, it returns the same bytes: it reads no event newer than the
-        first time did, and rounds with a stream fixed by device, task and round. Only consent
-        withdrawn in between changes it, to the vector without those signals.
+        again, also after a crash, it returns the same bytes: it reads no event newer and no signal
+        other than the first time did, and rounds with a stream fixed by device, task and round.
+        Only consent withdrawn in between changes it, to the vector without those signals.
 
         Raises:
             OfferRefused: if the context is not the one the header names, or not the one this round
                 had when the device first answered it, or consent is gone.
         """
         device, now_ms = self._device, self._device.clock_ms()
-        signals = permitted_signals(offer.manifest, device.consents, now_ms)
+        signals = permitted_signals(offer.manifest, device.consents, now_ms) & offer.signals
         arrays = read_context(offer, context, device.policy.max_context_bytes)
         entered = device.participation.find(offer.header.task_sha256, offer.plan.round_id)
         if entered is not None and entered.context_sha256 != offer.header.context_sha256:
             # Two contexts would draw two different vectors for the price of one.
             raise OfferRefused("round: this device answered it before, with another context")
-        through = device.events.last_sequence() if entered is None else entered.events_through
+        if entered is None:
+            through = device.events.last_sequence()
+        else:
+            through, signals = entered.events_through, signals & set(entered.signals)
+        if not signals:
+            raise OfferRefused("step 7, consent: no signal accepted with the offer is left")
         profiles = profile(
             device.events, device.catalogue, signals, offer.manifest.signals, through=through
         )
@@ -158,6 +167,7 @@ class DeviceSession:
                 round_id=offer.plan.round_id,
                 context_sha256=offer.header.context_sha256,
                 noise_multiplier=offer.plan.noise_multiplier,
+                signals=tuple(sorted(signals)),
                 events_through=through,
                 entered_at_ms=now_ms,
             )

@@ -23,10 +23,12 @@ from tacit.privacy.signatures import SigningKey
 from tacit.v1 import auth_pb2, device_pb2, device_pb2_grpc, ledger_pb2, ledger_pb2_grpc
 
 ATTEMPTS = 5
-TIMEOUT_S = 20.0
+TIMEOUT_S = 30.0
 _FIRST_PAUSE_S = 0.1
 _MAX_MESSAGE_BYTES = 64 << 20
-_UNREACHABLE = frozenset({grpc.StatusCode.UNAVAILABLE})
+_UNREACHABLE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+"""Tried again. Safe for every call here: each is idempotent at the server."""
+
 _DEVICE = "/tacit.v1.DeviceService/"
 _LEDGER = "/tacit.v1.LedgerService/"
 
