@@ -89,16 +89,19 @@ def demo(
             _only_resume(context)
             options, state = DemoOptions.load(resume), resume
         else:
-            options = DemoOptions(data and str(pathlib.Path(data).resolve()), devices, epsilon,
-                                  rounds, seed, short)
+            options = DemoOptions(
+                data and str(pathlib.Path(data).resolve()), devices, epsilon, rounds, seed, short
+            )
             state = _new_state(state)
         with progress:
             report = Demo(options, state, progress).run()
     except BadExperiment as error:
         raise click.UsageError(str(error)) from None
     except (SimulationError, ServerError, PrivacyError) as error:
-        hint = "" if state is None or not (state / "demo.json").exists() else (
-            f"\nNothing is lost. Go on with: tacit demo --resume {state}"
+        hint = (
+            ""
+            if state is None or not (state / "demo.json").exists()
+            else (f"\nNothing is lost. Go on with: tacit demo --resume {state}")
         )
         raise click.ClickException(f"{error}{hint}") from None
     if json_path is not None:
@@ -110,7 +113,9 @@ def _only_resume(context: click.Context) -> None:
     """Refuse options that would make the resumed demo another one."""
     for name in ("data", "devices", "epsilon", "rounds", "seed", "state", "short"):
         if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
-            raise BadExperiment(f"--resume goes on with the options it was started with; drop --{name}")
+            raise BadExperiment(
+                f"--resume goes on with the options it was started with; drop --{name}"
+            )
 
 
 def _new_state(state: pathlib.Path | None) -> pathlib.Path:

@@ -7,6 +7,7 @@ the SuperLink binds to loopback; SuperNodes authenticate with P-384 keys.
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import sys
@@ -94,12 +95,16 @@ class FlowerFiles:
             *("--format", "json"),
         ]
 
-    def run_task(self, coordinator_config: pathlib.Path) -> list[str]:
-        """Command that starts the ServerApp with this coordinator configuration."""
+    def run_task(self, app: pathlib.Path, coordinator_config: pathlib.Path) -> list[str]:
+        """Command that starts an app's ServerApp with this coordinator configuration."""
         return [
-            *("flwr", "run", str(APP_DIR), CONNECTION, "--format", "json"),
+            *("flwr", "run", str(app), CONNECTION, "--format", "json"),
             *("--run-config", f'coordinator-config="{coordinator_config}"'),
         ]
+
+    def show_log(self, started: str) -> list[str]:
+        """Command that prints the log of the run that `run_task` reported to have started."""
+        return ["flwr", "log", "--show", str(json.loads(started)["run-id"]), CONNECTION]
 
     def _tls(self) -> list[str]:
         return [

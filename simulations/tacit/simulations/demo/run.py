@@ -26,6 +26,7 @@ from tacit.client import ConsentTerms
 from tacit.privacy.arrays import pack_arrays
 from tacit.privacy.budget_documents import AccountDocument
 from tacit.privacy.notice import NoticeDocument
+from tacit.server.coordinator.superlink import APP_DIR
 from tacit.server.ledger.client import LedgerClient
 from tacit.simulations.demo.deployment import ACCOUNT, POPULATION, Deployment
 from tacit.simulations.demo.options import DemoOptions
@@ -67,10 +68,18 @@ class Demo:
         options: what was asked.
         state: the state directory.
         progress: hears how far it is.
+        app: the Flower app to run; tests pass one that also records the sums.
     """
 
-    def __init__(self, options: DemoOptions, state: pathlib.Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        options: DemoOptions,
+        state: pathlib.Path,
+        progress: Progress,
+        app: pathlib.Path = APP_DIR,
+    ) -> None:
         self._options = options
+        self._app = app
         self._progress = progress
         progress.step("preparing the population")
         self._population: DemoPopulation = demo_population(options)
@@ -100,7 +109,6 @@ class Demo:
         self._progress.step("verifying the ledger offline")
         return build_report(
             self._deployment,
-            self._options,
             self._population,
             self._rounds,
             time.monotonic() - started_s,
@@ -231,7 +239,7 @@ class Demo:
         (coordinator / "outcome.txt").unlink(missing_ok=True)
         (coordinator / "coordinator.pid").unlink(missing_ok=True)
         config = deployment.write_config("coordinator", self._coordinator_config())
-        self._flwr(self._flower.run_task(config), "start the coordinator")
+        run = self._flwr(self._flower.run_task(self._app, config), "start the coordinator")
         outcome = ""
         deadline_s = time.monotonic() + _START_TIMEOUT_S
         seen_alive = False
@@ -249,7 +257,8 @@ class Demo:
                         if not outcome:
                             raise DemoFailed("coordinator died before it finished")
                     if not outcome and not seen_alive and time.monotonic() > deadline_s:
-                        raise DemoFailed("coordinator did not start; see logs/superlink.log")
+                        log = self._flwr(self._flower.show_log(run), "read the coordinator's log")
+                        raise DemoFailed(f"coordinator did not start: {_last_line(log)}")
                     seen_alive = seen_alive or alive
                 if outcome.startswith("failed"):
                     raise DemoFailed(f"coordinator {outcome}")
@@ -299,6 +308,7 @@ class Demo:
             if one.open:
                 self._progress.count(f"round {one.round_id}", one.contributed, one.eligible)
                 continue
+            self._progress.count(f"round {one.round_id}", one.contributed, one.contributed)
             self._rounds[one.round_id] = {
                 "round_id": one.round_id,
                 "eligible": one.eligible,
@@ -317,14 +327,14 @@ class Demo:
             return {}
         return {one["round_id"]: one for one in saved}
 
-    def _flwr(self, command: list[str], what: str) -> None:
-        """Run one of Flower's short commands."""
+    def _flwr(self, command: list[str], what: str) -> str:
+        """Run one of Flower's short commands and return what it printed."""
         done = subprocess.run(
             command, env=dict(self._flower_env), capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
-            said = (done.stderr or done.stdout).strip().splitlines()
-            raise DemoFailed(f"could not {what}: {said[-1] if said else 'no message'}")
+            raise DemoFailed(f"could not {what}: {_last_line(done.stderr or done.stdout)}")
+        return done.stdout
 
 
 class _FleetOutput:
@@ -370,6 +380,11 @@ def _read(path: pathlib.Path) -> str:
         return ""
 
 
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no message"
+
+
 def _alive(pid: str) -> bool:
     if not pid:
         return False
@@ -378,5 +393,3 @@ def _alive(pid: str) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-

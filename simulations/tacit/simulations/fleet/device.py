@@ -66,6 +66,12 @@ class HostedDevice:
         """What this device does in the play."""
         return self._population.roles[self.number]
 
+    @property
+    def withholds_signals(self) -> bool:
+        """Whether it grants `learn`, but not for every signal its population has."""
+        granted = len(self.role.learn_signals)
+        return 0 < granted < len(self._population.dataset.signal_names)
+
     @contextmanager
     def opened(self) -> Iterator[Personalizer]:
         """Open the device's profile for one piece of work."""

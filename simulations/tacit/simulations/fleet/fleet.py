@@ -56,7 +56,7 @@ class Fleet:
             for n in range(len(self._population.users))
         ]
         self._pool = ThreadPoolExecutor(config.workers, "device")
-        self._refusals: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
 
     def run(self) -> None:
         """Do the whole day; returns when the release is installed and the report written."""
@@ -122,7 +122,7 @@ class Fleet:
             try:
                 results[device.number] = future.result()
             except DeviceError as error:
-                self._refusals[f"{phase}: {type(error).__name__}"] += 1
+                self._failures[f"{phase}: {type(error).__name__}"] += 1
                 logger.warning("device %d, %s: %s", device.number, phase, error)
             self._report(phase, done, len(chosen))
         return results
@@ -147,11 +147,15 @@ class Fleet:
         contributors = [d for d in self.devices if d.cost.rounds]
         count = max(1, len(contributors))
         document = {
-            "devices": len(self.devices),
-            "consenting": consenting,
-            "withdrew": sum(d.role.withdraws for d in self.devices),
-            "drop_outs": sum(d.role.drops_out_in > 0 for d in self.devices),
-            "failures": dict(self._refusals),
+            "devices": {
+                "enrolled": len(self.devices),
+                "consenting": consenting,
+                "refused_learn": sum(not d.role.learn_signals for d in self.devices),
+                "refused_signals": sum(d.withholds_signals for d in self.devices),
+                "withdrew": sum(d.role.withdraws for d in self.devices),
+                "drop_outs": sum(d.role.drops_out_in > 0 for d in self.devices),
+                "failures": dict(self._failures),
+            },
             "quality": {
                 "model": dataclasses.asdict(ours),
                 "popularity": dataclasses.asdict(floor),
@@ -165,7 +169,9 @@ class Fleet:
                 // count,
                 "recommend_ms_per_device": 1000 * recommend_s / max(1, len(decisions)),
             },
-            "device_epsilon_max": max((d.epsilon() for d in contributors), default=0.0),
+            "exposure": {
+                "epsilon_at_most": max((d.epsilon() for d in contributors), default=0.0),
+            },
         }
         path = self._directory / "report.json"
         temporary = path.with_suffix(".tmp")

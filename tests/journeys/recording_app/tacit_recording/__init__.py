@@ -1,0 +1,1 @@
+"""A Flower app for the equivalence test; never shipped."""
