@@ -58,7 +58,7 @@ class FeatureSpace:
         """
         by_single, rest = _explain(self.single, rows)
         by_pairs, rest = _explain(self.pairs, rest)
-        reverse = np.arange(self.pairs.shape[1] - 1, -1, -1)
+        reverse = np.argsort(-np.arange(self.pairs.shape[1], dtype=np.float64))
         kept = self.single @ shrink_columns(
             by_single, noise_std, np.arange(self.single.shape[1]), 1
         )

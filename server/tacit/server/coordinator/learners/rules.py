@@ -16,6 +16,7 @@ from tacit.server.coordinator.learners.errors import BadPlan
 _SMALLEST_NORM, _LARGEST_NORM = 4096, 32767
 
 
+_HARD = 0.15
 _UPLOAD_BYTES = 500_000  # of one device over all subspace rounds
 _BYTES_PER_COORDINATE = 2
 
@@ -51,11 +52,17 @@ def spectral_plan(
 ) -> SpectralPlan:
     """Choose the hyper-parameters of a run.
 
-    - Popularity gets 7% of the zCDP budget: it is one number per item, against `width` of them.
-    - Features get 10%: their Gram matrix is small, and clipping it at 0.1, about what a unit
+    All rules turn on one number, the hardness `n_items / (expected_cohort * epsilon)`: the noise
+    of an average item's popularity relative to the users who could have raised it.
+
+    - Popularity gets half the hardness of the zCDP budget, within 7% and 30%: everything else is
+      expressed relative to it.
+    - Features get 10%: their Gram matrix is small, and clipping it at 0.07, about what a unit
       profile projects on them, leaves it far above the noise.
     - The subspace rounds share the rest evenly; their clipping norm of 0.15 is below what most
-      unit profiles project on the directions, so that devices contribute equally.
+      unit profiles project on the directions, so that devices contribute equally. With features
+      one round is enough when hardness exceeds 0.15, else two; without, the start is random and
+      four are needed.
 
     Args:
         n_items: size of the public catalogue, at least 2.
@@ -76,14 +83,16 @@ def spectral_plan(
     preparing = 2 if feature_width else 1
     if rounds is not None and rounds < preparing + 1:
         raise BadPlan(f"expected at least {preparing + 1} rounds, got {rounds}")
-    subspace_rounds = rounds - preparing if rounds is not None else (2 if feature_width else 4)
+    hardness = n_items / (expected_cohort * epsilon)
+    usual = 4 if not feature_width else 1 if hardness > _HARD else 2
+    subspace_rounds = usual if rounds is None else rounds - preparing
     noiseless = math.isinf(epsilon)
     return SpectralPlan(
         width=_width(n_items, expected_cohort, epsilon, subspace_rounds),
         subspace_rounds=subspace_rounds,
         clipping_norm=1.0 if noiseless else 0.15,
-        feature_clipping_norm=1.0 if noiseless else 0.1,
-        popularity_share=0.07,
+        feature_clipping_norm=1.0 if noiseless else 0.07,
+        popularity_share=min(0.3, max(0.07, hardness / 2.0)),
         feature_share=0.1 if feature_width else 0.0,
     )
 
