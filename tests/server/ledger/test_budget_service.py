@@ -181,6 +181,7 @@ class TestCrash:
                     operator.append_governance("account", deployment.account(cap=50.0).to_json())
                     task = deployment.task(rounds=60, epsilon=100.0)
                     coordinator.append_governance("task", task.to_json())
+                coordinator.show_budget("main")  # waits until the accountants are imported
                 stub = deployment.stub(address)
                 (token,) = operator.create_tokens("shop", 1, now_ms() + 60_000)
                 device = deployment.device_type(stub)
