@@ -7,67 +7,43 @@ from __future__ import annotations
 
 import os
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from tacit.client import explain as _explain
 from tacit.client.catalogue import Catalogue
 from tacit.client.consents import BASIC_SIGNALS, ConsentLog
-from tacit.client.decide import DecideError, Model
+from tacit.client.decider import Decider
 from tacit.client.decision import (
     Ack,
     Decision,
     DeviceState,
     Explanation,
     Forgotten,
-    RecommendedItem,
 )
 from tacit.client.erasure import erase
-from tacit.client.errors import BadCatalogue, BadEvent, UnknownDecision
+from tacit.client.errors import BadCatalogue
 from tacit.client.events import Event, EventLog
 from tacit.client.facts import Facts
 from tacit.client.ingest import read_event
-from tacit.client.installed import InstalledRelease, ReleaseSlot
+from tacit.client.installed import ReleaseSlot
 from tacit.client.keys import KeyProvider
 from tacit.client.participation import ParticipationLog
 from tacit.client.policy import DevicePolicy, Endpoints, TrustRoots
-from tacit.client.profile import History, Recency, history
-from tacit.client.ranking import Ranking, rank
+from tacit.client.profile import Recency
 from tacit.client.store import Store
 from tacit.client.terms import ConsentTerms
-from tacit.privacy.arrays import unpack_arrays
-from tacit.privacy.errors import PrivacyError
 from tacit.privacy.signals import PURPOSES
 
 if TYPE_CHECKING:
     from tacit.client.sync import SyncReport
 
-_REMEMBERED_DECISIONS = 64
-_REASONED_ITEMS = 20
 _POPULATION = "population"
 
 
 def system_clock_ms() -> int:
     """Return Unix milliseconds from the operating system."""
     return time.time_ns() // 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Remembered:
-    past: History
-    ranking: Ranking
-    model: Model | None
-    shown: frozenset[str]
-
-
-@dataclass(slots=True)
-class _InstalledModel:
-    version: int = 0
-    model: Model | None = None
-    read: bool = field(default=False)
 
 
 class Personalizer:
@@ -98,9 +74,7 @@ class Personalizer:
         self.releases = ReleaseSlot(self.facts)
         self._catalogue = catalogue
         self._terms = terms
-        self._recency = recency
-        self._installed = _InstalledModel()
-        self._decisions: OrderedDict[str, _Remembered] = OrderedDict()
+        self._decider = Decider(self.events, self.releases, policy.max_model_bytes, recency)
 
     @classmethod
     def open(
@@ -262,35 +236,8 @@ class Personalizer:
             BadCatalogue: if the profile was opened without a catalogue.
             BadEvent: if `k` is below 1.
         """
-        started = time.perf_counter_ns()
-        if k < 1:
-            raise BadEvent(f"k: expected at least 1, got {k}")
-        catalogue, installed = self.catalogue, self._model()
         permitted = self.consents.permitted("decide", self.clock_ms())
-        past = history(self.events, catalogue, permitted, recency=self._recency)
-        ranking = rank(catalogue, past, installed.model, exclude, k)
-        items = tuple(
-            RecommendedItem(
-                item_id=catalogue.items[int(index)].item_id,
-                title=catalogue.items[int(index)].title,
-                score=float(ranking.scores[index]),
-                source=ranking.source,
-                reasons=_explain.reasons(
-                    catalogue, past, installed.model, ranking.source, int(index)
-                )
-                if place < _REASONED_ITEMS
-                else (),
-            )
-            for place, index in enumerate(ranking.order)
-        )
-        decision_id = os.urandom(8).hex()
-        self._decisions[decision_id] = _Remembered(
-            past, ranking, installed.model, frozenset(item.item_id for item in items)
-        )
-        while len(self._decisions) > _REMEMBERED_DECISIONS:
-            self._decisions.popitem(last=False)
-        took_us = (time.perf_counter_ns() - started) // 1000
-        return Decision(decision_id, surface, items, installed.version, took_us)
+        return self._decider.recommend(self.catalogue, permitted, surface, k, exclude)
 
     def explain(self, decision_id: str, item: str) -> Explanation:
         """Explain one item of one of the latest 64 decisions of this process.
@@ -298,19 +245,7 @@ class Personalizer:
         Raises:
             UnknownDecision: if the decision is not remembered or did not show the item.
         """
-        remembered = self._decisions.get(decision_id)
-        index = self.catalogue.index(item)
-        if remembered is None or item not in remembered.shown or index is None:
-            raise UnknownDecision("expected a recent decision and one of its items")
-        return _explain.explain(
-            decision_id,
-            self.catalogue,
-            remembered.past,
-            remembered.model,
-            remembered.ranking.source,
-            index,
-            float(remembered.ranking.scores[index]),
-        )
+        return self._decider.explain(decision_id, item)
 
     def state(self) -> DeviceState:
         """Return what the device knows about itself."""
@@ -354,7 +289,7 @@ class Personalizer:
 
     def reload(self) -> None:
         """Read the installed release again, after something else installed one."""
-        self._installed = _InstalledModel()
+        self._decider.reload()
 
     def forget(self, *, all: Literal[True]) -> Forgotten:  # noqa: A002 - the verb's public name
         """Erase everything on this device and close the profile.
@@ -366,24 +301,5 @@ class Personalizer:
         del all
         forgotten = erase(self.store)
         self.close()
-        self._decisions.clear()
-        self.reload()
+        self._decider.forget()
         return forgotten
-
-    def _model(self) -> _InstalledModel:
-        if not self._installed.read:
-            self._installed = _InstalledModel(read=True)
-            release = self.releases.get()
-            # A model of another catalogue ranks nothing here: fall back until a release fits.
-            if release and release.manifest.catalogue_sha256 == self.catalogue.digest.hex():
-                self._installed = self._read_model(release)
-        return self._installed
-
-    def _read_model(self, release: InstalledRelease) -> _InstalledModel:
-        try:
-            arrays = unpack_arrays(release.model_blob, self.policy.max_model_bytes)
-            model = Model.from_arrays(arrays)
-        except (PrivacyError, DecideError):
-            # It was checked when it was installed, by a client of another version than this one.
-            return _InstalledModel(read=True)
-        return _InstalledModel(release.manifest.version, model, read=True)

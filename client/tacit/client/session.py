@@ -7,33 +7,25 @@ leaves.
 
 from __future__ import annotations
 
-import hashlib
-
-import numpy as np
-
 from tacit.client.consents import SignedConsent
 from tacit.client.contribution import compute, read_context
-from tacit.client.decide import DecideError, Model
 from tacit.client.errors import (
     NotEnrolled,
     OfferRefused,
     ReceiptRefused,
     Rejected,
     ReleaseRefused,
-    RollbackRefused,
 )
-from tacit.client.installed import InstalledRelease
 from tacit.client.offers import Offer, Standing, accept_offer, permitted_signals
 from tacit.client.participation import Participation
 from tacit.client.personalizer import Personalizer
 from tacit.client.policy import TrustRoots
 from tacit.client.profile import profile
+from tacit.client.releases import accept_release, check_model
 from tacit.client.verification import Checkpoints, verify_entry
 from tacit.client.wire import Servers, Traffic
-from tacit.privacy.arrays import unpack_arrays
 from tacit.privacy.errors import PrivacyError
 from tacit.privacy.receipt import verify_receipt
-from tacit.privacy.release import ReleaseManifest
 
 _ENROL = "enrol"
 
@@ -199,12 +191,7 @@ class DeviceSession:
     def pull_release(self) -> int | None:
         """Install the newest release if it is newer than the installed one.
 
-        1. to 4. as in `verify_entry`, for an entry of kind `release`.
-        5. The manifest is well formed and for this population.
-        6. Its version is above the installed one's; the same version must be the same release.
-        7. It ranks this device's catalogue.
-        8. The model's size and digest are the manifest's.
-        9. The model is finite numbers of the right shapes.
+        The nine steps are named in `verify_entry`, `accept_release` and `check_model`.
 
         Returns:
             The version installed now by this call, or None if there was nothing newer.
@@ -218,18 +205,12 @@ class DeviceSession:
         if logged is None:
             return None
         entry = verify_entry(logged, "release", self._trust, self._checkpoints, ReleaseRefused)
-        try:
-            manifest = ReleaseManifest.from_json(entry.body)
-        except PrivacyError as error:
-            raise ReleaseRefused(f"step 5, manifest: {error}") from None
-        if manifest.population != population:
-            raise ReleaseRefused("step 5, manifest: the release is for another population")
-        if not self._is_newer(manifest):
+        catalogue, limit = self._device.catalogue, self._device.policy.max_model_bytes
+        manifest = accept_release(entry, self._device.releases.get(), population, catalogue, limit)
+        if manifest is None:
             return None
-        if manifest.catalogue_sha256 != self._device.catalogue.digest.hex():
-            raise ReleaseRefused("step 7, catalogue: the release ranks another catalogue")
-        blob = self._fetch_model(manifest)
-        self._device.releases.put(InstalledRelease(manifest, blob))
+        blob = self._servers.fetch_blob(bytes.fromhex(manifest.model_sha256), manifest.model_bytes)
+        self._device.releases.put(check_model(manifest, blob, len(catalogue)))
         self._device.reload()
         return manifest.version
 
@@ -252,46 +233,6 @@ class DeviceSession:
             raise ReceiptRefused(f"consent {consent.seq}: {error}") from None
         self._checkpoints.extend(checkpoint, receipt.consistency)
         self._device.consents.keep_receipt(consent.seq, receipt)
-
-    def _is_newer(self, manifest: ReleaseManifest) -> bool:
-        installed = self._device.releases.get()
-        if installed is None:
-            return True
-        version = installed.manifest.version
-        if manifest.version < version:
-            raise RollbackRefused(
-                f"release: expected version {version} or later, got {manifest.version}"
-            )
-        if manifest.version > version:
-            return True
-        if manifest != installed.manifest:
-            raise RollbackRefused(f"release: version {version} now names another model")
-        return False
-
-    def _fetch_model(self, manifest: ReleaseManifest) -> bytes:
-        limit = self._device.policy.max_model_bytes
-        if manifest.model_bytes > limit:
-            raise ReleaseRefused(
-                f"step 8, model: expected at most {limit} bytes, got {manifest.model_bytes}"
-            )
-        blob = self._servers.fetch_blob(bytes.fromhex(manifest.model_sha256), manifest.model_bytes)
-        if (
-            len(blob) != manifest.model_bytes
-            or hashlib.sha256(blob).hexdigest() != manifest.model_sha256
-        ):
-            raise ReleaseRefused("step 8, model: size or digest is not the manifest's")
-        try:
-            arrays = unpack_arrays(blob, limit)
-            model = Model.from_arrays(arrays)
-        except (PrivacyError, DecideError) as error:
-            raise ReleaseRefused(f"step 9, model: {error}") from None
-        if any(not bool(np.isfinite(np.asarray(a, np.float64)).all()) for a in arrays.values()):
-            raise ReleaseRefused("step 9, model: expected finite numbers, got NaN or infinity")
-        if model.n_items != len(self._device.catalogue):
-            raise ReleaseRefused(
-                f"step 9, model: expected {len(self._device.catalogue)} items, got {model.n_items}"
-            )
-        return blob
 
     def _known_governance(self) -> int:
         return self._checkpoints.known_size(self._trust.governance_origin)
