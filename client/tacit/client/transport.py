@@ -22,7 +22,9 @@ from tacit.privacy.requests import NONCE_BYTES, SIGNING_CONTEXT, request_bytes
 from tacit.privacy.signatures import SigningKey
 from tacit.v1 import auth_pb2, device_pb2, device_pb2_grpc, ledger_pb2, ledger_pb2_grpc
 
-ATTEMPTS = 5
+ATTEMPTS = 7
+"""Tries before a server counts as unreachable; with the pauses between them, some 6 seconds."""
+
 TIMEOUT_S = 30.0
 _FIRST_PAUSE_S = 0.1
 _MAX_MESSAGE_BYTES = 64 << 20
@@ -47,6 +49,9 @@ class Connection:
         options: list[tuple[str, Any]] = [
             ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+            # gRPC's own pause of a second and more would outlast several of our attempts.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 1000),
             # A proxy of the host must not see, or be asked about, what devices do.
             ("grpc.enable_http_proxy", 0),
         ]
