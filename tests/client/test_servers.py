@@ -342,6 +342,17 @@ def test_a_wrong_key_or_clock_is_refused(deployment: Deployment, tmp_path: Path)
         assert session.check_in() is None
 
 
+def test_a_blob_larger_than_expected_is_not_taken(deployment: Deployment, tmp_path: Path) -> None:
+    content = bytes(3 << 20)
+    digest = deployment.coordinator.put_blob(content)
+    with Connection(deployment.endpoints) as connection, _open(tmp_path, "d") as device:
+        servers = connection.servers(device.facts.identity(), device.clock_ms)
+        assert servers.fetch_blob(digest, len(content)) == content
+        assert servers.traffic.received_bytes == len(content)
+        with pytest.raises(TransportError, match="got more"):
+            servers.fetch_blob(digest, len(content) - 1)
+
+
 def test_a_server_of_another_authority_is_not_spoken_to(
     deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
