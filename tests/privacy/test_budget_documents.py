@@ -24,9 +24,13 @@ GOOD: list[Any] = [
 ]
 
 
+def _read(document: Any) -> Any:
+    return document.from_json
+
+
 @pytest.mark.parametrize("document", GOOD)
 def test_documents_read_back(document: Any) -> None:
-    assert type(document).from_json(document.to_json()) == document
+    assert _read(document)(document.to_json()) == document
 
 
 @pytest.mark.parametrize(
@@ -67,7 +71,7 @@ def test_documents_read_back(document: Any) -> None:
 def test_bad_documents_are_refused(which: int, changes: dict[str, Any]) -> None:
     document = GOOD[which]
     with pytest.raises(PrivacyError):
-        type(document).from_json(document.to_json() | changes)
+        _read(document)(document.to_json() | changes)
 
 
 @pytest.mark.parametrize("document", GOOD)
@@ -75,4 +79,4 @@ def test_missing_fields_are_refused(document: Any) -> None:
     whole = document.to_json()
     for name in whole:
         with pytest.raises(PrivacyError):
-            type(document).from_json({k: v for k, v in whole.items() if k != name})
+            _read(document)({k: v for k, v in whole.items() if k != name})

@@ -57,6 +57,8 @@ def hexes(values: list[bytes]) -> list[str]:
 def main() -> None:
     leaves = [bytes([i]) * (i % 5) for i in range(17)]
     inclusion: list[dict[str, Any]] = []
+    good: dict[str, Any]
+    broken: list[dict[str, Any]]
     for size in (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17):
         d = leaves[:size]
         for index in sorted({0, size // 2, size - 1}):
@@ -69,8 +71,8 @@ def main() -> None:
                 "valid": True,
             }
             inclusion.append(good)
-            proof = good["proof"]
-            for bad in (
+            proof: list[str] = good["proof"]
+            broken = [
                 {"index": index + 1},
                 {"index": size},
                 {"size": 2 * size + 1},
@@ -81,8 +83,8 @@ def main() -> None:
                 {"leaf": h(d[index]).hex()},
                 {"root": "00" * 32},
                 {"leaf": "00" * 31},
-            ):
-                inclusion.append(good | bad | {"valid": False})
+            ]
+            inclusion.extend(good | bad | {"valid": False} for bad in broken)
     consistency: list[dict[str, Any]] = []
     for old, new in ((1, 2), (1, 17), (2, 3), (3, 4), (4, 8), (6, 8), (7, 9), (8, 17), (15, 16)):
         good = {
@@ -95,7 +97,7 @@ def main() -> None:
         }
         consistency.append(good)
         proof = good["proof"]
-        for bad in (
+        broken = [
             {"old_size": new, "new_size": old},
             {"old_root": good["new_root"], "new_root": good["old_root"]},
             {"old_root": "00" * 32},
@@ -105,8 +107,8 @@ def main() -> None:
             {"proof": []},
             {"old_size": 0},
             {"new_size": old},
-        ):
-            consistency.append(good | bad | {"valid": False})
+        ]
+        consistency.extend(good | bad | {"valid": False} for bad in broken)
     roots = [{"leaves": hexes(leaves[:n]), "root": mth(leaves[:n]).hex()} for n in range(18)]
     document = {"roots": roots, "inclusion": inclusion, "consistency": consistency}
     target = Path(__file__).with_name("merkle.json")
