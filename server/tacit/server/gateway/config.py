@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import pathlib
+import re
 from dataclasses import dataclass
+from typing import Any, cast
 
 from tacit.server.errors import BadConfig
+
+_KEY = re.compile("[0-9a-f]{64}")
+_KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +30,7 @@ class GatewayConfig:
         coordinator_key: the coordinator's public key, hexadecimal.
         round_timeout_s: a round closes this long after it opened.
         quiet_s: a round with enough contributions closes when none came for this long.
-        max_workers: threads that serve requests.
+        max_workers: threads that serve requests, at least 2; half of them may serve listeners.
     """
 
     population: str
@@ -40,21 +46,40 @@ class GatewayConfig:
     quiet_s: float = 3.0
     max_workers: int = 16
 
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, kinds = getattr(self, field.name), _KINDS[cast(str, field.type)]
+            if isinstance(value, bool) or not isinstance(value, kinds):
+                raise BadConfig(
+                    f"gateway: {field.name}: expected {field.type}, got {type(value).__name__}"
+                )
+        for name in ("round_timeout_s", "quiet_s"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise BadConfig(f"gateway: {name}: expected a number above 0, got {value}")
+        if self.max_workers < 2:
+            raise BadConfig(f"gateway: max_workers: expected at least 2, got {self.max_workers}")
+        if not _KEY.fullmatch(self.coordinator_key):
+            raise BadConfig("gateway: coordinator_key: expected 64 lower-case hex digits")
+
     @classmethod
     def load(cls, path: pathlib.Path) -> GatewayConfig:
         """Read a configuration file.
 
         Raises:
-            BadConfig: if it cannot be read, or a key is unknown or missing.
+            BadConfig: if it cannot be read, or a key is unknown, missing or out of range.
         """
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
             raise BadConfig(f"gateway configuration: expected a JSON file, {error}") from None
+        if not isinstance(document, dict):
+            raise BadConfig("gateway configuration: expected a JSON object")
+        values = cast("dict[str, Any]", document)
         known = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(document) - known):
+        if unknown := sorted(set(values) - known):
             raise BadConfig(f"gateway configuration: unknown key {unknown[0]!r}")
         try:
-            return cls(**document)
+            return cls(**values)
         except TypeError as error:
             raise BadConfig(f"gateway configuration: {error}") from None

@@ -1,4 +1,4 @@
-"""The gateway itself: admission, offers, contributions, and the round in progress.
+"""The gateway itself: offers, contributions, and the round in progress.
 
     bridge: run_round ─▶ Round ◀─ check_in / contribute: devices
                            │
@@ -16,35 +16,33 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tacit.privacy import capability as capabilities
-from tacit.privacy.canonical import parse_canonical
 from tacit.privacy.capability import Capability
 from tacit.privacy.errors import BadDocument, BadSignature
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.release import ReleaseManifest
-from tacit.privacy.signatures import SigningKey, key_id, verify
-from tacit.privacy.task import RoundHeader, TaskManifest
-from tacit.server.errors import InvalidRequest
+from tacit.privacy.signatures import SigningKey
+from tacit.server.gateway.admission import Admission, Admitted, ConsentSource
 from tacit.server.gateway.config import GatewayConfig
 from tacit.server.gateway.errors import NotAdmitted
+from tacit.server.gateway.notices import NoticeBoard
+from tacit.server.gateway.opening import Opening, verify_opening
 from tacit.server.gateway.round import Round, RoundSum
-from tacit.server.ledger.client import ConsentState
 from tacit.v1 import device_pb2, gateway_pb2, ledger_pb2
 
 logger = logging.getLogger("tacit.gateway")
 
 _MAX_BLOBS = 16
+_MAX_ROUNDS_REPORTED = 1000
 
 
-class LedgerView(Protocol):
+class LedgerView(ConsentSource, Protocol):
     """What the gateway asks of the ledger (`tacit.server.ledger.client.LedgerClient` has it)."""
-
-    def consent_states(self, purpose: str, device_ids: Sequence[str]) -> list[ConsentState]:
-        """Return present consent; all devices when no ids are given."""
-        ...
 
     def logged_entry(self, index: int, known_size: int) -> ledger_pb2.LoggedEntry:
         """Return a governance entry with proofs from `known_size`."""
@@ -59,6 +57,23 @@ class LedgerView(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """The round in progress with what its offers are made of; replaced as one.
+
+    Attributes:
+        round: collects.
+        opening: what was signed.
+        task_entries: the task with proofs from each log size a device has named.
+    """
+
+    round: Round
+    opening: Opening
+    task_entries: dict[int, ledger_pb2.LoggedEntry] = field(
+        default_factory=dict[int, ledger_pb2.LoggedEntry]
+    )
+
+
 class Gateway:
     """State and rules of one gateway; the gRPC services are thin shells over it.
 
@@ -68,6 +83,10 @@ class Gateway:
         key: signs capabilities.
         now_ms: wall clock, Unix milliseconds.
         monotonic_s: monotonic clock, seconds.
+
+    Attributes:
+        admission: knows devices' keys and present consents.
+        notices: what everybody may know.
     """
 
     def __init__(
@@ -79,62 +98,31 @@ class Gateway:
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.admission = Admission(ledger)
+        # Half of the serving threads stay free for devices that have something to say.
+        self.notices = NoticeBoard(max(1, config.max_workers // 2))
         self._config = config
         self._ledger = ledger
         self._key = key
         self._coordinator_key = bytes.fromhex(config.coordinator_key)
         self._now_ms = now_ms
         self._monotonic_s = monotonic_s
-        self._changed = threading.Condition()
-        self._sequence = 1
-        self._stopping = False
-        self._round: Round | None = None
-        self._round_signature = b""
-        self._task_index = 0
-        self._task_entries: dict[int, ledger_pb2.LoggedEntry] = {}
-        self._rounds: list[Round] = []
+        self._lock = threading.Lock()
+        self._running: _Running | None = None
+        self._rounds: deque[Round] = deque(maxlen=_MAX_ROUNDS_REPORTED)
         self._blobs: dict[bytes, bytes] = {}
-        self._latest_release = 0
 
     # --- devices -------------------------------------------------------------------------------
 
-    def public_key_of(self, device_id: str) -> bytes | None:
-        """Return an enrolled device's public key, or None."""
-        states = self._ledger.consent_states("learn", [device_id])
-        return states[0].public_key if states else None
-
     def check_in(self, device_id: str, known_size: int) -> device_pb2.CheckInReply:
         """Offer the open round to a device that may join it, or say why there is none."""
-        current = self._round
-        if current is None or not current.is_open:
-            return device_pb2.CheckInReply(
-                idle_reason="no round is open", latest_release=self._latest_release
-            )
         try:
-            signals, consent_sequence = self._admit(current, device_id)
-            current.offer(device_id, signals)
+            offer = self._offer(self._open_round(), device_id, known_size)
         except NotAdmitted as refusal:
             return device_pb2.CheckInReply(
-                idle_reason=str(refusal), latest_release=self._latest_release
+                idle_reason=str(refusal), latest_release=self.notices.latest_release
             )
-        permission = Capability(
-            device_id=device_id,
-            task_sha256=current.header.task_sha256,
-            round_id=current.plan.round_id,
-            signals=tuple(sorted(signals)),
-            consent_sequence=consent_sequence,
-            expires_at_ms=current.header.closes_at_ms,
-            nonce=secrets.token_hex(16),
-        )
-        return device_pb2.CheckInReply(
-            offer=device_pb2.Offer(
-                task=self._task_entry(known_size),
-                round_header=current.header.to_bytes(),
-                round_signature=self._round_signature,
-                capability=capabilities.issue(self._key, permission),
-            ),
-            latest_release=self._latest_release,
-        )
+        return device_pb2.CheckInReply(offer=offer, latest_release=self.notices.latest_release)
 
     def contribute(self, device_id: str, message: device_pb2.Contribution) -> None:
         """Take one contribution; checks in this order, each a refusal of its own.
@@ -147,13 +135,9 @@ class Gateway:
         Raises:
             NotAdmitted: naming the check that failed.
         """
-        current = self._round
-        if current is None or not current.is_open:
-            raise NotAdmitted("round closed", "no round is open")
-        if (
-            message.task_sha256.hex() != current.header.task_sha256
-            or message.round_id != current.plan.round_id
-        ):
+        current = self._open_round().round
+        header = current.header
+        if message.task_sha256.hex() != header.task_sha256 or message.round_id != header.round_id:
             raise current.refuse("other round", "expected a contribution to the open round")
         try:
             permission = capabilities.verify(
@@ -161,29 +145,27 @@ class Gateway:
                 message.capability,
                 self._now_ms(),
                 device_id,
-                current.header.task_sha256,
-                current.plan.round_id,
+                header.task_sha256,
+                header.round_id,
             )
         except (BadSignature, BadDocument) as error:
             raise current.refuse("bad capability", str(error)) from None
-        granted, _ = self._admit(current, device_id)
-        if not granted.issuperset(permission.signals):
+        if not self._admit(current, device_id).signals.issuperset(permission.signals):
             raise current.refuse("consent changed", "consent was withdrawn since the offer")
         if message.dtype != device_pb2.DTYPE_INT16:
             raise current.refuse("wrong dtype", "expected DTYPE_INT16")
-        current.counts.bytes_received += message.ByteSize()
-        current.accept(device_id, message.values)
+        current.count_bytes(received=message.ByteSize())
+        current.accept(device_id, frozenset(permission.signals), message.values)
 
     def blob(self, sha256: bytes) -> bytes:
         """Return a round context or model blob; blobs are public and content-addressed."""
-        with self._changed:
-            found = self._blobs.get(sha256)
+        with self._lock:
+            found, running = self._blobs.get(sha256), self._running
         if found is None:
             found = self._ledger.get_blob(sha256)
             self._keep_blob(found)
-        current = self._round
-        if current is not None:
-            current.counts.bytes_sent += len(found)
+        if running is not None:
+            running.round.count_bytes(sent=len(found))
         return found
 
     def release(self, population: str, known_size: int) -> device_pb2.GetReleaseReply:
@@ -192,70 +174,44 @@ class Gateway:
             release=self._ledger.latest_release(population, known_size)
         )
 
-    def notices(
-        self, after_sequence: int, is_active: Callable[[], bool]
-    ) -> Iterator[device_pb2.RoundNotice]:
-        """Yield the present notice and each later one while the caller listens."""
-        sequence = after_sequence
-        while is_active() and not self._stopping:
-            with self._changed:
-                if self._sequence <= sequence:
-                    self._changed.wait(1.0)
-                    continue
-                notice = self._notice()
-            sequence = notice.sequence
-            yield notice
-
     # --- the bridge ----------------------------------------------------------------------------
 
     def run_round(self, request: gateway_pb2.RunRoundRequest) -> RoundSum:
         """Open a round, collect, cut off, and return the sum.
 
-        The task and the header are verified before any device hears of them: the coordinator's
-        signature on both, the digests that tie header, task and context together, the expiry.
+        A round that is still open is abandoned: a second request means that the coordinator
+        started again and no longer waits for the first.
 
         Raises:
-            InvalidRequest: if verification fails, or another round is running.
-            RoundAborted: if too few devices contributed.
+            InvalidRequest: if the request does not verify; no device hears of it.
+            RoundAborted: if too few devices contributed, or another request took over.
         """
-        manifest, header = self._verify_request(request)
-        eligible = sum(
-            state.granted and not set(manifest.signals).isdisjoint(state.signals)
-            for state in self._ledger.consent_states(manifest.purpose, [])
-            if state.population == manifest.population
-        )
+        now_ms = self._now_ms()
+        opening = verify_opening(request, self._coordinator_key, self._config.population, now_ms)
+        manifest, header = opening.manifest, opening.header
         current = Round(
             manifest,
             header,
-            eligible=eligible,
+            eligible=self.admission.count_eligible(manifest),
             monotonic_s=self._monotonic_s,
-            timeout_s=min(
-                self._config.round_timeout_s, (header.closes_at_ms - self._now_ms()) / 1000
-            ),
+            timeout_s=min(self._config.round_timeout_s, (header.closes_at_ms - now_ms) / 1000),
             quiet_s=self._config.quiet_s,
         )
-        self._keep_blob(request.context)
-        with self._changed:
-            if self._round is not None:
-                # A second header for a round means the coordinator started again.
-                self._round.abandon()
-            self._round = current
-            self._round_signature = request.round_signature
-            self._task_index = request.task.index
-            self._task_entries = {}
-            self._rounds.append(current)
-            self._announce()
+        self._keep_blob(opening.context)
+        self._replace(_Running(current, opening))
         logger.info(
-            "round %d of %s opened, %d eligible", header.round_id, manifest.task_id, eligible
+            "round %d of %s opened, %d eligible",
+            header.round_id,
+            manifest.task_id,
+            current.counts.eligible,
         )
         try:
             current.wait()
-            result = current.close(lambda ids: self._signals_granted(manifest.purpose, ids))
+            result = current.close(
+                lambda ids: self.admission.signals_granted(manifest.purpose, ids)
+            )
         finally:
-            with self._changed:
-                if self._round is current:
-                    self._round = None
-                self._announce()
+            self._finish(current)
         logger.info(
             "round %d of %s closed with %d contributions",
             header.round_id,
@@ -267,16 +223,14 @@ class Gateway:
     def refresh_release(self) -> None:
         """Ask the ledger for the newest release and wake devices if it is new."""
         entry = self._ledger.latest_release(self._config.population, 0)
-        if entry is None:
-            return
-        version = ReleaseManifest.from_json(GovernanceEntry.parse(entry.entry).body).version
-        with self._changed:
-            if version > self._latest_release:
-                self._latest_release = version
-                self._announce()
+        if entry is not None:
+            body = GovernanceEntry.parse(entry.entry).body
+            self.notices.released(ReleaseManifest.from_json(body).version)
 
     def status(self) -> gateway_pb2.GatewayStatusReply:
-        """Return the counts of every round since the gateway started."""
+        """Return the counts of the rounds since the gateway started."""
+        with self._lock:
+            rounds = list(self._rounds)
         return gateway_pb2.GatewayStatusReply(
             rounds=[
                 gateway_pb2.RoundStatus(
@@ -291,105 +245,73 @@ class Gateway:
                     bytes_received=r.counts.bytes_received,
                     bytes_sent=r.counts.bytes_sent,
                 )
-                for r in list(self._rounds)
+                for r in rounds
             ]
         )
 
     def stop(self) -> None:
-        """Let every listener go."""
-        self._stopping = True
-        with self._changed:
-            if self._round is not None:
-                self._round.abandon()
-            self._changed.notify_all()
+        """Abandon the open round and let every listener go."""
+        with self._lock:
+            if self._running is not None:
+                self._running.round.abandon()
+        self.notices.close()
 
     # --- inside --------------------------------------------------------------------------------
 
-    def _verify_request(
-        self, request: gateway_pb2.RunRoundRequest
-    ) -> tuple[TaskManifest, RoundHeader]:
-        coordinator = key_id(self._coordinator_key)
+    def _open_round(self) -> _Running:
+        running = self._running
+        if running is None or not running.round.is_open:
+            raise NotAdmitted("round closed", "no round is open")
+        return running
+
+    def _admit(self, current: Round, device_id: str) -> Admitted:
         try:
-            entry = GovernanceEntry.parse(request.task.entry)
-            entry.verify(self._coordinator_key, coordinator)
-            if entry.kind != "task":
-                raise InvalidRequest(f"expected a task entry, got {entry.kind!r}")
-            manifest = TaskManifest.from_json(entry.body)
-            verify(
-                self._coordinator_key,
-                RoundHeader.SIGNING_CONTEXT,
-                request.round_header,
-                request.round_signature,
-            )
-            header = RoundHeader.from_json(parse_canonical(request.round_header))
-            manifest.round_plan(header.round_id)
-        except (BadSignature, BadDocument) as error:
-            raise InvalidRequest(f"the round was refused: {error}") from None
-        if header.task_sha256 != manifest.digest().hex():
-            raise InvalidRequest("the round was refused: its header names another task")
-        if header.context_sha256 != hashlib.sha256(request.context).hexdigest():
-            raise InvalidRequest("the round was refused: its context does not match its header")
-        now_ms = self._now_ms()
-        if not now_ms < min(header.closes_at_ms, manifest.expires_at_ms):
-            raise InvalidRequest("the round was refused: it has expired")
-        return manifest, header
+            return self.admission.admit(current.manifest, device_id)
+        except NotAdmitted as refusal:
+            raise current.refuse(refusal.reason, str(refusal)) from None
 
-    def _admit(self, current: Round, device_id: str) -> tuple[frozenset[str], int]:
-        """Return the signals this device may use now, and its consent sequence.
+    def _offer(self, running: _Running, device_id: str, known_size: int) -> device_pb2.Offer:
+        current, opening = running.round, running.opening
+        admitted = self._admit(current, device_id)
+        current.offer(device_id)
+        permission = Capability(
+            device_id=device_id,
+            task_sha256=opening.header.task_sha256,
+            round_id=opening.header.round_id,
+            signals=tuple(sorted(admitted.signals)),
+            consent_sequence=admitted.consent_sequence,
+            expires_at_ms=opening.header.closes_at_ms,
+            nonce=secrets.token_hex(16),
+        )
+        # Two threads may fetch the same entry; either one serves.
+        task = running.task_entries.get(known_size)
+        if task is None:
+            task = self._ledger.logged_entry(opening.task_index, known_size)
+            running.task_entries[known_size] = task
+        return device_pb2.Offer(
+            task=task,
+            round_header=opening.header_bytes,
+            round_signature=opening.header_signature,
+            capability=capabilities.issue(self._key, permission),
+        )
 
-        Raises:
-            NotAdmitted: if the device may not take part, or has no signal to take part with.
-        """
-        manifest = current.manifest
-        states = self._ledger.consent_states(manifest.purpose, [device_id])
-        if not states:
-            raise current.refuse("not enrolled", "the device is not enrolled")
-        state = states[0]
-        if state.population != manifest.population:
-            raise current.refuse("other population", "the task is for another population")
-        signals = frozenset(state.signals).intersection(manifest.signals)
-        if not state.granted:
-            raise current.refuse("no consent", f"consent to {manifest.purpose!r} is not granted")
-        if not signals:
-            raise current.refuse("no signal", "no signal of the task is consented to")
-        return signals, state.sequence
+    def _replace(self, running: _Running) -> None:
+        header = running.opening.header
+        with self._lock:
+            if self._running is not None:
+                self._running.round.abandon()
+            self._running = running
+            self._rounds.append(running.round)
+            self.notices.round_opened(bytes.fromhex(header.task_sha256), header.round_id)
 
-    def _signals_granted(self, purpose: str, device_ids: list[str]) -> Mapping[str, frozenset[str]]:
-        if not device_ids:
-            return {}
-        return {
-            state.device_id: frozenset(state.signals)
-            for state in self._ledger.consent_states(purpose, device_ids)
-            if state.granted
-        }
-
-    def _task_entry(self, known_size: int) -> ledger_pb2.LoggedEntry:
-        """Return the task with proofs for a device that remembers `known_size`."""
-        with self._changed:
-            cached, index = self._task_entries.get(known_size), self._task_index
-        if cached is None:
-            cached = self._ledger.logged_entry(index, known_size)
-            with self._changed:
-                self._task_entries[known_size] = cached
-        return cached
+    def _finish(self, current: Round) -> None:
+        with self._lock:
+            if self._running is not None and self._running.round is current:
+                self._running = None
+                self.notices.round_closed()
 
     def _keep_blob(self, content: bytes) -> None:
-        with self._changed:
+        with self._lock:
             self._blobs[hashlib.sha256(content).digest()] = content
             while len(self._blobs) > _MAX_BLOBS:
                 self._blobs.pop(next(iter(self._blobs)))
-
-    def _announce(self) -> None:
-        self._sequence += 1
-        self._changed.notify_all()
-
-    def _notice(self) -> device_pb2.RoundNotice:
-        current = self._round
-        is_open = current is not None and current.is_open
-        return device_pb2.RoundNotice(
-            sequence=self._sequence,
-            round_open=is_open,
-            task_sha256=bytes.fromhex(current.header.task_sha256) if current and is_open else b"",
-            round_id=current.plan.round_id if current and is_open else 0,
-            latest_release=self._latest_release,
-        )

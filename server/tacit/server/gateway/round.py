@@ -53,6 +53,14 @@ class RoundCounts:
     bytes_sent: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Contribution:
+    """One accepted vector and the signals it may be made from."""
+
+    vector: npt.NDArray[np.int16]
+    signals: frozenset[str]
+
+
 class Round:
     """Collects one round's contributions; safe to call from many threads.
 
@@ -86,8 +94,8 @@ class Round:
         self._quiet_s = quiet_s
         self._last_s = monotonic_s()
         self._condition = threading.Condition()
-        self._offered: dict[str, frozenset[str]] = {}
-        self._vectors: dict[str, npt.NDArray[np.int16]] = {}
+        self._offered: set[str] = set()
+        self._contributions: dict[str, _Contribution] = {}
         self._open = True
 
     @property
@@ -95,28 +103,30 @@ class Round:
         """True until the cut-off."""
         return self._open
 
-    def offer(self, device_id: str, signals: frozenset[str]) -> None:
-        """Record that a device was offered the round, to be answered from these signals.
+    def offer(self, device_id: str) -> None:
+        """Record that a device was offered the round.
 
         Raises:
-            NotAdmitted: if the round is closed, or the device has already contributed to it.
+            NotAdmitted: if the round is closed or full, or the device has contributed to it.
         """
         with self._condition:
             self._check_open()
-            if device_id in self._vectors:
+            if device_id in self._contributions:
                 raise NotAdmitted(
                     "already contributed", "this device has contributed to this round"
                 )
-            self._offered[device_id] = signals
+            self._check_room()
+            self._offered.add(device_id)
             self.counts.offered = len(self._offered)
 
-    def accept(self, device_id: str, int16_values: bytes) -> None:
+    def accept(self, device_id: str, signals: frozenset[str], int16_values: bytes) -> None:
         """Check one contribution and keep it until the cut-off.
 
         A retransmission of identical bytes is accepted and changes nothing.
 
         Args:
             device_id: the authenticated sender, whose capability was verified.
+            signals: what the capability allows the vector to be made from.
             int16_values: the vector as it came, little-endian.
 
         Raises:
@@ -137,19 +147,24 @@ class Round:
             self._check_open()
             if device_id not in self._offered:
                 raise self.refuse("not offered", "expected a device that was offered this round")
-            earlier = self._vectors.get(device_id)
+            earlier = self._contributions.get(device_id)
             if earlier is not None:
-                if not np.array_equal(earlier, vector):
+                if not np.array_equal(earlier.vector, vector):
                     raise self.refuse(
                         "second contribution", "expected one contribution a device and round"
                     )
                 return
-            if len(self._vectors) >= self.manifest.cohort_max:
-                raise self.refuse("cohort full", "the cohort is complete")
-            self._vectors[device_id] = vector
-            self.counts.contributed = len(self._vectors)
+            self._check_room()
+            self._contributions[device_id] = _Contribution(vector, signals)
+            self.counts.contributed = len(self._contributions)
             self._last_s = self._monotonic_s()
             self._condition.notify_all()
+
+    def count_bytes(self, *, received: int = 0, sent: int = 0) -> None:
+        """Count payload that devices exchanged for this round."""
+        with self._condition:
+            self.counts.bytes_received += received
+            self.counts.bytes_sent += sent
 
     def refuse(self, reason: str, message: str) -> NotAdmitted:
         """Count a refusal and return the error to raise."""
@@ -162,9 +177,10 @@ class Round:
         with self._condition:
             while self._open:
                 now_s = self._monotonic_s()
-                enough = len(self._vectors) >= self.manifest.cohort_min
-                everyone = len(self._vectors) >= min(self.counts.eligible, self.manifest.cohort_max)
-                if now_s >= self._deadline_s or (enough and everyone):
+                arrived = len(self._contributions)
+                enough = arrived >= self.manifest.cohort_min
+                everyone = min(self.counts.eligible, self.manifest.cohort_max)
+                if now_s >= self._deadline_s or (enough and arrived >= everyone):
                     return
                 quiet_until_s = self._last_s + self._quiet_s
                 if enough and now_s >= quiet_until_s:
@@ -179,7 +195,7 @@ class Round:
 
         Args:
             signals_granted: given device ids, the signals each grants now. A device that is
-                missing, or no longer grants every signal it was offered with, is dropped.
+                missing, or no longer grants every signal its vector may be made from, is dropped.
 
         Raises:
             RoundAborted: if the round was closed before, or fewer than `cohort_min` remain.
@@ -188,32 +204,36 @@ class Round:
             if not self._open:
                 raise RoundAborted("the round was already closed")
             self._open = False
-            vectors, self._vectors = self._vectors, {}
+            contributions, self._contributions = self._contributions, {}
             self._condition.notify_all()
-        granted = signals_granted(sorted(vectors))
+        granted = signals_granted(sorted(contributions))
         kept = [
-            device_id
-            for device_id in sorted(vectors)
-            if device_id in granted and self._offered[device_id] <= granted[device_id]
+            contribution.vector
+            for device_id, contribution in sorted(contributions.items())
+            if device_id in granted and contribution.signals <= granted[device_id]
         ]
-        self.counts.dropped_at_cutoff = len(vectors) - len(kept)
+        self.counts.dropped_at_cutoff = len(contributions) - len(kept)
         self.counts.contributed = len(kept)
         if len(kept) < self.manifest.cohort_min:
             raise RoundAborted(
                 f"expected at least {self.manifest.cohort_min} contributions, got {len(kept)}"
             )
         total = np.zeros(self.plan.length, dtype=np.int64)
-        for device_id in kept:
-            total += vectors[device_id]
+        for vector in kept:
+            total += vector
         return RoundSum(values=total, contributions=len(kept))
 
     def abandon(self) -> None:
         """Close without a sum; vectors are forgotten."""
         with self._condition:
             self._open = False
-            self._vectors = {}
+            self._contributions = {}
             self._condition.notify_all()
 
     def _check_open(self) -> None:
         if not self._open:
             raise NotAdmitted("round closed", "the round is closed")
+
+    def _check_room(self) -> None:
+        if len(self._contributions) >= self.manifest.cohort_max:
+            raise self.refuse("cohort full", "the cohort is complete")

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
+from tacit.privacy.errors import PrivacyError
 from tacit.privacy.signatures import SigningKey
 from tacit.server.authn import RequestVerifier
 from tacit.server.errors import AddressInUse, BadConfig, ServerError
@@ -35,9 +36,13 @@ class GatewayServer:
     Args:
         config: see `GatewayConfig`.
 
+    Attributes:
+        gateway: what answers.
+        address: host:port of the device service as bound.
+
     Raises:
         BadConfig: if a key or certificate cannot be read.
-        AddressInUse: if the address is taken.
+        AddressInUse: if the address or the socket cannot be bound.
     """
 
     def __init__(self, config: GatewayConfig) -> None:
@@ -47,44 +52,16 @@ class GatewayServer:
             raise BadConfig("the signing key file: expected 64 hexadecimal digits") from None
         self._ledger = LedgerClient(config.ledger_address, _read(config.ledger_ca), key)
         self.gateway = Gateway(config, self._ledger, key)
-        verifier = RequestVerifier(self.gateway.public_key_of, lambda: time.time_ns() // 1_000_000)
-        self._devices = grpc.server(
-            ThreadPoolExecutor(config.max_workers, "device"),
-            options=[
-                ("grpc.max_receive_message_length", MAX_CONTRIBUTION_BYTES),
-                ("grpc.so_reuseport", 0),
-            ],
-        )
-        device_pb2_grpc.add_DeviceServiceServicer_to_server(
-            DeviceService(self.gateway, verifier), self._devices
-        )
-        credentials = grpc.ssl_server_credentials(
-            [(_read(config.tls_key), _read(config.tls_certificate))]
-        )
+        self._devices = self._device_server(config)
+        self._bridge = self._bridge_server()
         try:
-            self._devices.add_secure_port(config.address, credentials)
-        except RuntimeError:
-            raise AddressInUse(
-                f"cannot listen on {config.address}: the port is in use or not allowed; "
-                "choose another address"
-            ) from None
-        self._bridge = grpc.server(
-            ThreadPoolExecutor(4, "bridge"),
-            options=[
-                ("grpc.max_receive_message_length", -1),
-                ("grpc.max_send_message_length", -1),
-            ],
-        )
-        gateway_pb2_grpc.add_GatewayServiceServicer_to_server(
-            BridgeService(self.gateway), self._bridge
-        )
-        # The socket is made under a mask that leaves it to this user alone.
-        pathlib.Path(config.bridge_socket).unlink(missing_ok=True)
-        previous = os.umask(0o177)
-        try:
-            self._bridge.add_insecure_port(f"unix:{config.bridge_socket}")
-        finally:
-            os.umask(previous)
+            self.address = _listen(self._devices, config)
+            _listen_privately(self._bridge, pathlib.Path(config.bridge_socket))
+        except ServerError:
+            self._devices.stop(None)
+            self._bridge.stop(None)
+            self._ledger.close()
+            raise
         self._stopped = threading.Event()
         self._poller = threading.Thread(target=self._poll_releases, daemon=True)
 
@@ -102,12 +79,38 @@ class GatewayServer:
         self._bridge.stop(grace_s).wait()
         self._ledger.close()
 
+    def _device_server(self, config: GatewayConfig) -> grpc.Server:
+        server = grpc.server(
+            ThreadPoolExecutor(config.max_workers, "device"),
+            options=[
+                ("grpc.max_receive_message_length", MAX_CONTRIBUTION_BYTES),
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        verifier = RequestVerifier(
+            self.gateway.admission.public_key_of, lambda: time.time_ns() // 1_000_000
+        )
+        service = DeviceService(self.gateway, verifier)
+        device_pb2_grpc.add_DeviceServiceServicer_to_server(service, server)
+        return server
+
+    def _bridge_server(self) -> grpc.Server:
+        server = grpc.server(
+            ThreadPoolExecutor(4, "bridge"),
+            options=[
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+            ],
+        )
+        gateway_pb2_grpc.add_GatewayServiceServicer_to_server(BridgeService(self.gateway), server)
+        return server
+
     def _poll_releases(self) -> None:
         while not self._stopped.wait(_RELEASE_POLL_S):
             try:
                 self.gateway.refresh_release()
-            except ServerError as error:
-                logger.warning("cannot ask the ledger for releases: %s", error)
+            except (ServerError, PrivacyError) as error:
+                logger.warning("cannot learn of releases: %s", error)
 
 
 def serve(config: GatewayConfig) -> None:
@@ -119,9 +122,38 @@ def serve(config: GatewayConfig) -> None:
     stop = stop_event()
     server = GatewayServer(config)
     server.start()
-    print(f"ready {config.address}", flush=True)  # noqa: T201 - the parent process reads this
+    print(f"ready {server.address}", flush=True)  # noqa: T201 - the parent process reads this
     stop.wait()
     server.stop()
+
+
+def _listen(server: grpc.Server, config: GatewayConfig) -> str:
+    credentials = grpc.ssl_server_credentials(
+        [(_read(config.tls_key), _read(config.tls_certificate))]
+    )
+    try:
+        port = server.add_secure_port(config.address, credentials)
+    except RuntimeError:
+        raise AddressInUse(
+            f"cannot listen on {config.address}: the port is in use or not allowed; "
+            "choose another address"
+        ) from None
+    return f"{config.address.rpartition(':')[0]}:{port}"
+
+
+def _listen_privately(server: grpc.Server, socket: pathlib.Path) -> None:
+    # The socket is made under a mask that leaves it to this user alone.
+    socket.unlink(missing_ok=True)
+    previous = os.umask(0o177)
+    try:
+        server.add_insecure_port(f"unix:{socket}")
+    except RuntimeError:
+        raise AddressInUse(
+            f"cannot listen on the socket {socket.name}: its folder cannot be written, "
+            "or the path is longer than a socket's may be"
+        ) from None
+    finally:
+        os.umask(previous)
 
 
 def _read(path: str) -> bytes:

@@ -41,7 +41,9 @@ class DeviceService(device_pb2_grpc.DeviceServiceServicer):
         self, request: device_pb2.WatchRoundsRequest, context: grpc.ServicerContext
     ) -> Iterator[device_pb2.RoundNotice]:
         """Stream public notices."""
-        return self._gateway.notices(request.after_sequence, context.is_active)
+        notices = self._gateway.notices.listen(request.after_sequence, context.is_active)
+        while (notice := _answer(lambda: next(notices, None), context)) is not None:
+            yield notice
 
     def CheckIn(  # noqa: N802
         self, request: auth_pb2.SignedRequest, context: grpc.ServicerContext
