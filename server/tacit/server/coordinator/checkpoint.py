@@ -3,16 +3,21 @@
     state_dir/
       task.json            canonical TaskManifest of the running task
       round-001.npz        noised integers of round 1, …
+      lock                 held by the coordinator at work
 
 A learner is a pure function of the noised sums, so nothing else needs to be kept: a restarted
-coordinator replays them. Files appear whole or not at all (write, fsync, rename, fsync directory).
+coordinator replays them. Files appear whole or not at all (write, fsync, rename, fsync directory),
+and a noised sum that is there is never replaced.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import pathlib
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import cast
 
 import numpy as np
@@ -28,11 +33,25 @@ _MAX_BYTES = 1 << 31
 
 
 class Checkpoint:
-    """Reads and writes one coordinator's state directory; owned by one process at a time."""
+    """Reads and writes one coordinator's state directory; one process at a time writes."""
 
     def __init__(self, state_dir: pathlib.Path) -> None:
         self._dir = state_dir
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    @contextmanager
+    def exclusive(self) -> Generator[None]:
+        """Hold the directory for this process; the kernel lets go when the process dies.
+
+        Raises:
+            StateConflict: if another coordinator holds it.
+        """
+        with (self._dir / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StateConflict("another coordinator works in this state directory") from None
+            yield
 
     def task(self) -> TaskManifest | None:
         """Return the running task, if one was begun."""
@@ -60,7 +79,13 @@ class Checkpoint:
         return cast(npt.NDArray[np.int64], integers), hashlib.sha256(data).hexdigest()
 
     def save_noised_sum(self, plan: RoundPlan, integers: npt.NDArray[np.int64]) -> str:
-        """Persist a round's noised integers; returns the hex digest of the file."""
+        """Persist a round's noised integers; returns the hex digest of the file.
+
+        Raises:
+            StateConflict: if the round has a noised sum; a second one would be a second release.
+        """
+        if (self._dir / _round_name(plan.round_id)).exists():
+            raise StateConflict(f"round {plan.round_id} has a noised sum; refusing to replace it")
         data = pack_arrays({"noised": integers})
         self._write(_round_name(plan.round_id), data)
         return hashlib.sha256(data).hexdigest()

@@ -8,8 +8,16 @@ import math
 import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 from tacit.server.errors import BadConfig
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "Mapping[str, float]": (dict,),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +69,20 @@ class CoordinatorConfig:
     round_attempts: int = 3
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, kinds = getattr(self, field.name), _KINDS[cast(str, field.type)]
+            if isinstance(value, bool) or not isinstance(value, kinds):
+                raise BadConfig(
+                    f"coordinator: {field.name}: expected {field.type}, got {type(value).__name__}"
+                )
         for name in ("epsilon", "target_delta", "task_ttl_s", "round_timeout_s"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise BadConfig(f"{name}: expected a number, got {type(value).__name__}")
             if not (math.isfinite(value) and value > 0):
-                raise BadConfig(f"{name}: expected a number above 0, got {value}")
+                raise BadConfig(f"coordinator: {name}: expected a number above 0, got {value}")
+        if self.rounds < 0 or self.round_attempts < 1:
+            raise BadConfig("coordinator: expected rounds of at least 0, round_attempts of 1")
         if self.learner not in ("spectral", "popularity"):
-            raise BadConfig("learner: expected 'spectral' or 'popularity'")
+            raise BadConfig("coordinator: learner: expected 'spectral' or 'popularity'")
 
     @classmethod
     def load(cls, path: pathlib.Path) -> CoordinatorConfig:
@@ -81,10 +95,13 @@ class CoordinatorConfig:
             document = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
             raise BadConfig(f"coordinator: expected a JSON file, {error}") from None
+        if not isinstance(document, dict):
+            raise BadConfig("coordinator: expected a JSON object")
+        values = cast("dict[str, Any]", document)
         known = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(document) - known):
+        if unknown := sorted(set(values) - known):
             raise BadConfig(f"coordinator: unknown key {unknown[0]!r}")
         try:
-            return cls(**document)
+            return cls(**values)
         except TypeError as error:
             raise BadConfig(f"coordinator: {error}") from None

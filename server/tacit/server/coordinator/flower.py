@@ -10,6 +10,8 @@ import logging
 import os
 import pathlib
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import cast
 
 import numpy as np
@@ -110,29 +112,30 @@ def run_coordinator(runner: RoundRunner, config_path: str) -> None:
 
     Raises:
         BadConfig: if the configuration cannot be read; there is no state directory to write to.
+        StateConflict: if another coordinator is at work in the state directory.
         OSError: if the state directory cannot be written.
     """
     config = CoordinatorConfig.load(pathlib.Path(config_path))
     state_dir = pathlib.Path(config.state_dir)
     checkpoint = Checkpoint(state_dir)
-    _log_to(state_dir / "coordinator.log")
-    outcome_file, pid_file = state_dir / "outcome.txt", state_dir / "coordinator.pid"
-    outcome_file.unlink(missing_ok=True)
-    pid_file.write_text(f"{os.getpid()}\n", encoding="ascii")
-    outcome = "failed the coordinator was stopped"
-    try:
-        outcome = f"released {_train(config, checkpoint, runner).version}"
-    except (ServerError, PrivacyError) as error:
-        logger.error("training stopped: %s", error)
-        outcome = f"failed {_one_line(error)}"
-    except Exception as error:
-        # Not one of ours, so a defect: it must not end in silence. Flower sees it too.
-        logger.exception("training stopped by a defect")
-        outcome = f"failed {type(error).__name__}: {_one_line(error)}"
-        raise
-    finally:
-        outcome_file.write_text(outcome + "\n", encoding="utf-8")
-        pid_file.unlink(missing_ok=True)
+    with _logging_to(state_dir / "coordinator.log"), checkpoint.exclusive():
+        outcome_file, pid_file = state_dir / "outcome.txt", state_dir / "coordinator.pid"
+        outcome_file.unlink(missing_ok=True)
+        pid_file.write_text(f"{os.getpid()}\n", encoding="ascii")
+        outcome = "failed the coordinator was stopped"
+        try:
+            outcome = f"released {_train(config, checkpoint, runner).version}"
+        except (ServerError, PrivacyError) as error:
+            logger.error("training stopped: %s", error)
+            outcome = f"failed {_one_line(error)}"
+        except Exception as error:
+            # Not one of ours, so a defect: it must not end in silence. Flower sees it too.
+            logger.exception("training stopped by a defect")
+            outcome = f"failed {type(error).__name__}: {_one_line(error)}"
+            raise
+        finally:
+            outcome_file.write_text(outcome + "\n", encoding="utf-8")
+            pid_file.unlink(missing_ok=True)
 
 
 def _train(
@@ -195,9 +198,18 @@ def _cohort_sum(reply: Message) -> CohortSum:
     return CohortSum(values=values, contributions=cast(int, record[CONTRIBUTIONS]))
 
 
-def _log_to(path: pathlib.Path) -> None:
+@contextmanager
+def _logging_to(path: pathlib.Path) -> Generator[None]:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(message)s"))
     root = logging.getLogger("tacit")
     root.addHandler(handler)
     root.setLevel(logging.INFO)
+    try:
+        yield
+    except ServerError as error:
+        logger.error("the coordinator cannot work: %s", error)
+        raise
+    finally:
+        root.removeHandler(handler)
+        handler.close()

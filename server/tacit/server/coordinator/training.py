@@ -30,6 +30,7 @@ import numpy.typing as npt
 from tacit.privacy.accounting import GaussianEvent, epsilon_rdp, round_up
 from tacit.privacy.arrays import pack_arrays
 from tacit.privacy.budget_documents import ReserveDocument
+from tacit.privacy.canonical import Json
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.signatures import SigningKey
@@ -40,8 +41,7 @@ from tacit.server.coordinator.errors import RoundFailed, StateConflict
 from tacit.server.coordinator.learners import Learner, NoisedSum
 from tacit.server.coordinator.noise import decoded, noised
 from tacit.server.coordinator.plan import plan_rounds
-from tacit.server.ledger.client import LedgerClient
-from tacit.v1 import budget_pb2, gateway_pb2
+from tacit.v1 import budget_pb2, gateway_pb2, ledger_pb2
 
 logger = logging.getLogger("tacit.coordinator")
 
@@ -57,6 +57,41 @@ class CohortSum:
 
     values: npt.NDArray[np.int64]
     contributions: int
+
+
+class TaskLedger(Protocol):
+    """What training asks of the ledger (`tacit.server.ledger.client.LedgerClient` has it).
+
+    Every method is durable when it returns, and answers a repetition like the first time.
+    """
+
+    def append_governance(
+        self, kind: str, body: dict[str, Json], recorded_at_ms: int | None = None
+    ) -> int:
+        """Sign and append a task or a release; returns its index."""
+        ...
+
+    def logged_entry(self, index: int, known_size: int = 0) -> ledger_pb2.LoggedEntry:
+        """Return an entry with its proofs."""
+        ...
+
+    def reserve(self, document: ReserveDocument) -> budget_pb2.BudgetReply:
+        """Reserve a spend."""
+        ...
+
+    def commit(
+        self, account_id: str, reservation_id: str, release_sha256: str
+    ) -> budget_pb2.BudgetReply:
+        """Record that a reservation paid for the noised sum with this digest."""
+        ...
+
+    def put_blob(self, content: bytes) -> bytes:
+        """Store a public blob; returns its digest."""
+        ...
+
+    def latest_release(self, population: str, known_size: int = 0) -> ledger_pb2.LoggedEntry | None:
+        """Return a population's newest release."""
+        ...
 
 
 class RoundRunner(Protocol):
@@ -89,7 +124,7 @@ class Trainer:
         self,
         config: CoordinatorConfig,
         learner: Learner,
-        ledger: LedgerClient,
+        ledger: TaskLedger,
         key: SigningKey,
         checkpoint: Checkpoint,
         runner: RoundRunner,
@@ -174,25 +209,26 @@ class Trainer:
         if released is None:
             total = self._collect(manifest, index, plan, context)  # 2
             reservation = self._ledger.reserve(spend).reservation  # 3
-            if reservation.state == budget_pb2.RESERVATION_STATE_COMMITTED:
+            if reservation.state != budget_pb2.RESERVATION_STATE_RESERVED:
                 raise StateConflict(
-                    f"round {plan.round_id} was released before, but its noised sum is missing "
-                    "from the checkpoint; refusing to draw another"
+                    f"{spend.reservation_id}: expected a fresh reservation, for the checkpoint has "
+                    "no noised sum, but it was used or aborted; refusing to draw noise"
                 )
             integers = noised(total.values, plan, self._random_bytes)  # 4
             digest = self._checkpoint.save_noised_sum(plan, integers)  # 5
         else:
             integers, digest = released
             reservation = self._ledger.reserve(spend).reservation
-        if reservation.state != budget_pb2.RESERVATION_STATE_COMMITTED:
+        if reservation.state == budget_pb2.RESERVATION_STATE_COMMITTED:
+            if reservation.release_sha256 != digest:
+                raise StateConflict(
+                    f"{spend.reservation_id}: the ledger committed another noised sum than the "
+                    "checkpoint holds; refusing to train"
+                )
+        else:
             account = spend.account_id
             committed = self._ledger.commit(account, spend.reservation_id, digest)  # 6
             logger.info("%s committed, epsilon %s", spend.reservation_id, committed.epsilon_spent)
-        elif reservation.release_sha256 != digest:
-            raise StateConflict(
-                f"{spend.reservation_id}: the ledger committed another noised sum than the "
-                "checkpoint holds; refusing to train"
-            )
         return decoded(integers, plan)  # 7
 
     def _spend(
