@@ -20,7 +20,7 @@ def interactions(n_users: int = 12, seed: int = 5) -> Profiles:
     rng = np.random.default_rng(seed)
     counts = rng.integers(1, 90, n_users)
     users = np.repeat(np.arange(n_users), counts)
-    items = np.concatenate([rng.choice(N_ITEMS, size=c, replace=False) for c in counts])
+    items = np.concatenate([rng.permutation(N_ITEMS)[:c] for c in counts.tolist()])
     return build_profiles(users, items, np.ones(len(items)), n_users=n_users, n_items=N_ITEMS)
 
 

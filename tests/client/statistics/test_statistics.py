@@ -24,7 +24,7 @@ def cohort(n_users: int = 23, seed: int = 3) -> Profiles:
     counts = rng.integers(0, 30, n_users)
     counts[4] = 0
     users = np.repeat(np.arange(n_users), counts)
-    items = np.concatenate([rng.choice(N_ITEMS, size=c, replace=False) for c in counts])
+    items = np.concatenate([rng.permutation(N_ITEMS)[:c] for c in counts.tolist()])
     weights = rng.choice((1.0, 1.5, 2.0), size=len(items))
     return build_profiles(users, items, weights, n_users=n_users, n_items=N_ITEMS)
 
@@ -45,7 +45,7 @@ def dense_profiles(profiles: Profiles) -> npt.NDArray[np.float64]:
 
 def units(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     norms = np.linalg.norm(matrix, axis=1, keepdims=True)
-    return matrix / np.where(norms > 0, norms, 1.0)
+    return np.asarray(matrix / np.where(norms > 0, norms, 1.0), dtype=np.float64)
 
 
 def expected(name: str, profiles: Profiles) -> npt.NDArray[np.float64]:
@@ -58,10 +58,12 @@ def expected(name: str, profiles: Profiles) -> npt.NDArray[np.float64]:
     rows = units(dense_profiles(profiles) * item_weights)
     projected = rows @ basis
     if name == "subspace/1":
-        return np.einsum("ui,uk->uik", rows, projected).reshape(len(rows), -1)
+        outer = np.einsum("ui,uk->uik", rows, projected)
+        return np.asarray(outer.reshape(len(rows), -1), dtype=np.float64)
     gram = np.einsum("ui,uj->uij", projected, projected)
     upper, lower = np.triu_indices(WIDTH)
-    return gram[:, upper, lower] * np.where(upper == lower, 1.0, np.sqrt(2.0))
+    triangle = gram[:, upper, lower] * np.where(upper == lower, 1.0, np.sqrt(2.0))
+    return np.asarray(triangle, dtype=np.float64)
 
 
 @pytest.mark.parametrize("name", sorted(STATISTICS))

@@ -20,6 +20,7 @@ from tacit.server.coordinator.learners.protocol import FloatArray
 
 _EDGE = 0.3  # of the noise edge; what is weaker has been shrunk to almost nothing already
 _RANK_TOLERANCE = 1e-3
+_MARGIN = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def combine(
     strong ones are hardly shrunk and weak ones much. Directions that still lie well under the edge
     of pure noise, `noise (sqrt(n_eff) + sqrt(m))` for `n_eff` effective items and `m` columns (the
     limit of the largest singular value of a Gaussian matrix; Davidson and Szarek 2001, Theorem
-    II.13), are dropped.
+    II.13), are dropped. If nothing at all rises above the noise there are no directions.
 
     Args:
         bases: `V_t` of each round, `(n_items, k)`, of full column rank.
@@ -60,6 +61,8 @@ def combine(
     basis, turns, unwhiten = _whitening(bases)
     total = sum((z @ c.T for z, c in zip(sketches, turns, strict=True)), np.zeros(basis.shape))
     rows = total @ unwhiten
+    if not _rises_above_noise(rows, noise_std, features):
+        return Spectrum(rows[:, :0], np.zeros(0))
     rough = features.shrink(rows, noise_std, geometry.distribution)
     _, _, axes = np.linalg.svd(rough, full_matrices=False)
     fine = features.shrink(rows @ axes.T, noise_std, geometry.distribution) @ axes
@@ -71,6 +74,23 @@ def combine(
     projected = singular[:, np.newaxis] * (right @ (unwhiten.T @ (basis.T @ left)))
     strengths, turn = np.linalg.eigh((projected + projected.T) / 2.0)
     return Spectrum(left @ turn[:, ::-1], np.maximum(strengths[::-1], 0.0))
+
+
+def _rises_above_noise(rows: FloatArray, noise_std: float, features: FeatureSpace) -> bool:
+    """Tell whether rows, or what single features explain of them, hold more than noise.
+
+    The largest singular value of an `(n, m)` Gaussian matrix exceeds
+    `noise (sqrt(n) + sqrt(m) + t)` with probability at most `exp(-t^2 / 2)` (Davidson and Szarek
+    2001, Theorem II.13), which is 3.4e-4 here.
+    """
+    for block in (rows, features.single.T @ rows):
+        if block.size == 0:
+            continue
+        n, m = block.shape
+        edge = noise_std * (math.sqrt(n) + math.sqrt(m) + _MARGIN)
+        if float(np.linalg.norm(block, ord=2)) > edge:
+            return True
+    return False
 
 
 def _whitening(
