@@ -69,7 +69,7 @@ def test_released_noise_has_the_stated_variance_and_ignores_seeds() -> None:
     def draw() -> list[float]:
         random.seed(1)
         np.random.seed(1)
-        return release(total, spec, 4096, 1.5, os.urandom).values.tolist()
+        return [float(x) for x in release(total, spec, 4096, 1.5, os.urandom).values]
 
     first, second = draw(), draw()
     assert first != second

@@ -95,8 +95,11 @@ def _user_metrics(scores: FloatArray, train: IntArray, test: IntArray, n_items: 
     ranked = np.array(scores, dtype=np.float64)
     ranked[train] = -np.inf
     depth = min(_DEEPEST, n_items - len(train))
-    # Ties are broken by item index, so that equal scores rank the same everywhere.
-    top = np.lexsort((np.arange(n_items), -ranked))[:depth]
+    # Ties are broken by item index, so that equal scores rank the same everywhere: everything
+    # that ties with the last place is kept until the sort.
+    last = np.partition(ranked, n_items - depth)[n_items - depth] if depth else np.inf
+    contenders = np.flatnonzero(ranked >= last)
+    top = contenders[np.lexsort((contenders, -ranked[contenders]))][:depth]
     relevant = np.zeros(n_items, dtype=np.bool_)
     relevant[test] = True
     hits = relevant[top].astype(np.float64)

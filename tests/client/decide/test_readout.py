@@ -46,7 +46,8 @@ def test_scores_are_the_posterior_mean_of_the_stated_model() -> None:
     variance = np.diag(model.prior_variance)
     loadings = total * model.loadings
     marginal = loadings @ variance @ loadings.T + total * np.diag(model.item_variance)
-    taste = variance @ loadings.T @ np.linalg.solve(marginal, profile - total * model.popularity)
+    surprise = profile - total * model.popularity
+    taste = variance @ loadings.T @ np.asarray(np.linalg.solve(marginal, surprise))
     expected = model.popularity + model.loadings @ taste
     np.testing.assert_allclose(scores(model, items, weights), expected, rtol=1e-9)
 

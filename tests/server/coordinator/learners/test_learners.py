@@ -39,7 +39,9 @@ def truth() -> tuple[FloatArray, FloatArray, FloatArray]:
 
 
 @cache
-def run(learner: Learner, noise: float = 0.0, seed: int = 0) -> list[NoisedSum]:
+def run(
+    learner: PopularityLearner | SpectralLearner, noise: float = 0.0, seed: int = 0
+) -> list[NoisedSum]:
     """Run all rounds densely, straight from the definitions of the statistics."""
     profiles, rng = truth()[0], np.random.default_rng(seed)
     history: list[NoisedSum] = []
@@ -92,7 +94,9 @@ def test_plan_is_public_and_complete(learner: Learner) -> None:
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
-def test_same_history_gives_bit_identical_contexts_and_models(learner: Learner) -> None:
+def test_same_history_gives_bit_identical_contexts_and_models(
+    learner: PopularityLearner | SpectralLearner,
+) -> None:
     history = run(learner, noise=1.0)
     copies = [NoisedSum(h.round_id, h.statistic, h.values.copy(), h.noise_std) for h in history]
     for spec in learner.rounds():
@@ -106,7 +110,9 @@ def test_same_history_gives_bit_identical_contexts_and_models(learner: Learner) 
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
-def test_every_prefix_yields_a_usable_model(learner: Learner) -> None:
+def test_every_prefix_yields_a_usable_model(
+    learner: PopularityLearner | SpectralLearner,
+) -> None:
     history = run(learner, noise=1.0)
     for size in range(1, len(history) + 1):
         model = learner.model(history[:size])

@@ -58,9 +58,9 @@ class FeatureSpace:
         """
         by_single, rest = _explain(self.single, rows)
         by_pairs, rest = _explain(self.pairs, rest)
-        reverse = np.argsort(-np.arange(self.pairs.shape[1], dtype=np.float64))
+        reverse: npt.NDArray[np.intp] = np.arange(self.pairs.shape[1], dtype=np.intp)[::-1]
         kept = self.single @ shrink_columns(
-            by_single, noise_std, np.arange(self.single.shape[1]), 1
+            by_single, noise_std, np.arange(self.single.shape[1], dtype=np.intp), 1
         )
         kept += self.pairs @ shrink_columns(by_pairs, noise_std, reverse, _PAIR_BINS)
         by_popularity = np.argsort(distribution, kind="stable")
