@@ -47,7 +47,8 @@ def test_scores_are_the_posterior_mean_of_the_stated_model() -> None:
     loadings = total * model.loadings
     marginal = loadings @ variance @ loadings.T + total * np.diag(model.item_variance)
     surprise = profile - total * model.popularity
-    taste = variance @ loadings.T @ np.asarray(np.linalg.solve(marginal, surprise))
+    solved = np.asarray(np.linalg.solve(marginal, surprise), dtype=np.float64)
+    taste = variance @ loadings.T @ solved
     expected = model.popularity + model.loadings @ taste
     np.testing.assert_allclose(scores(model, items, weights), expected, rtol=1e-9)
 
