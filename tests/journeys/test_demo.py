@@ -77,7 +77,8 @@ def test_devices_recommend_from_the_release_with_reasons(finished_demo: Finished
     for sample in samples:
         assert sample["source"] == "model"
         assert len(sample["recommended"]) == 3
-        assert sample["because"].startswith("Because you ")
+        # With 40 devices noise may drown taste; then the reason says so instead of inventing one.
+        assert sample["because"].startswith(("Because you ", "It is popular"))
 
 
 def test_no_interface_but_loopback_was_needed(finished_demo: FinishedDemo) -> None:

@@ -11,7 +11,6 @@ Any process may be killed at any time: the demo then stops the others, says whic
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import socket
 import subprocess
@@ -21,6 +20,7 @@ import time
 from typing import Any, Protocol
 
 import grpc
+import psutil
 
 from tacit.client import ConsentTerms
 from tacit.privacy.arrays import pack_arrays
@@ -386,10 +386,8 @@ def _last_line(text: str) -> str:
 
 
 def _alive(pid: str) -> bool:
-    if not pid:
-        return False
+    """Say whether a process runs; one that was killed and not yet reaped does not."""
     try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
+        return bool(pid) and psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    return True
