@@ -42,6 +42,7 @@ _PRIOR_SCALE = 3.0  # clipping shortens projections, so sketches understate the 
 _NOISE_EXPONENT = 0.7  # item noise grows slower than pi: rare items' loadings are uncertain too
 _MAGNIFICATION = 0.25
 _WEAKEST = 0.02
+_UNMEASURED = 0.3  # of the variance of feature directions that no sketch measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +205,13 @@ class SpectralLearner:
             sketches.append(geometry.centred_rows(sketch))
             spectrum = combine(bases, sketches, released.noise_std, geometry, features)
             bases.append(self._next_basis(spectrum, geometry))
+        if (
+            spectrum is not None
+            and len(sketches) == 1
+            and len(strengths)
+            and done[0].noise_std > 0.0
+        ):
+            spectrum = self._beyond_sketch(spectrum, directions, strengths, history[1])
         return _Progress(geometry, bases[-1], spectrum)
 
     def _feature_axes(self, released: NoisedSum, rank: int) -> tuple[FloatArray, FloatArray]:
@@ -215,6 +223,38 @@ class SpectralLearner:
         gram[lower, upper] = gram[upper, lower]
         strengths, axes = np.linalg.eigh(gram[:rank, :rank])
         return axes[:, ::-1], np.maximum(strengths[::-1], 0.0)
+
+    def _beyond_sketch(
+        self,
+        spectrum: Spectrum,
+        directions: FloatArray,
+        strengths: FloatArray,
+        released: NoisedSum,
+    ) -> Spectrum:
+        """Add the feature directions that a single sketch was too narrow to measure.
+
+        They rise above the noise of the feature round, but nothing is known about how items depart
+        from their features along them, so they count for less.
+
+        Args:
+            spectrum: from the sketch on the first `width` of `directions`.
+            directions: `(n_items, r)` feature directions, strongest first.
+            strengths: `(r,)` their strengths in the feature round.
+            released: the feature round.
+        """
+        width = self.plan.width
+        clear = np.flatnonzero(strengths > released.noise_std * math.sqrt(len(strengths)))
+        clear = clear[clear >= width]
+        if len(clear) == 0 or len(spectrum.strengths) == 0:
+            return spectrum
+        # Both rounds saw the first directions: their ratio turns one clipping into the other.
+        scale = min(1.0, float(np.sum(spectrum.strengths) / np.sum(strengths[:width])))
+        known = spectrum.directions
+        further = directions[:, clear]
+        return Spectrum(
+            np.hstack([known, further - known @ (known.T @ further)]),
+            np.concatenate([spectrum.strengths, _UNMEASURED * scale * strengths[clear]]),
+        )
 
     def _next_basis(self, spectrum: Spectrum, geometry: Geometry) -> FloatArray:
         """Choose the directions of the next round, `(n_items, width)`.
