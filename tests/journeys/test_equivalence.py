@@ -65,13 +65,13 @@ def vectorised_sum(
         plan.round_id, plan.statistic, plan.length, plan.clipping_norm, 0.0, plan.parameters
     )
     context = {
-        name: array.astype(array.dtype) for name, array in unpack_arrays(blob, 1 << 30).items()
+        name: array.astype(np.float32) for name, array in unpack_arrays(blob, 1 << 30).items()
     }
     numbers = sorted(secrets)
     return integer_round_sum(
         cohort_profiles(demo, numbers),
         spec,
-        context,  # type: ignore[arg-type]
+        context,
         plan.integer_norm,
         [secrets[number] for number in numbers],
         task.digest(),
@@ -100,10 +100,12 @@ def test_released_sums_differ_from_raw_sums_by_noise_of_the_stated_scale(
     task = checkpoint.task()
     assert task is not None
     for plan in task.rounds:
-        raw = np.load(finished_demo.state / "coordinator" / f"raw-sum-{plan.round_id}.npy")
+        raw: npt.NDArray[np.int64] = np.load(
+            finished_demo.state / "coordinator" / f"raw-sum-{plan.round_id}.npy"
+        )
         saved = checkpoint.noised_sum(plan)
         assert saved is not None
-        noise = (saved[0] - raw).astype(np.float64)
+        noise = np.subtract(saved[0], raw, dtype=np.float64)
         scale = plan.noise_multiplier * plan.integer_norm
         # Mean of n squares of a Gaussian: relative deviation sqrt(2/n); 6 of those fail by chance
         # less than once in 10^8 runs.

@@ -46,11 +46,11 @@ def assert_spent_covers_released(state: pathlib.Path) -> int:
         GovernanceEntry.parse(data)
         for data in read_database(state / "ledger").logs[GOVERNANCE].entries
     ]
-    reserved = {e.body["round_id"] for e in entries if e.kind == "budget.reserve"}
+    reserved = {str(e.body["round_id"]) for e in entries if e.kind == "budget.reserve"}
     checkpoint = Checkpoint(state / "coordinator")
     task = checkpoint.task()
     assert task is not None
-    saved = {plan.round_id for plan in task.rounds if checkpoint.noised_sum(plan)}
+    saved = {str(plan.round_id) for plan in task.rounds if checkpoint.noised_sum(plan)}
     assert saved <= reserved
     return len(saved)
 
@@ -123,7 +123,7 @@ def test_resume_after_kill(victim: str, tmp_path: pathlib.Path) -> None:
     for name, content in saved.items():
         assert (state / "coordinator" / name).read_bytes() == content
     commits = {
-        e.body["release_sha256"]
+        str(e.body["release_sha256"])
         for e in map(
             GovernanceEntry.parse, read_database(state / "ledger").logs[GOVERNANCE].entries
         )

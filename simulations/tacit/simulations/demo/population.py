@@ -6,6 +6,7 @@ protocol: a real deployment has no such list.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,16 @@ class DeviceEvents:
     values: npt.NDArray[np.float64]
     timestamps_ms: npt.NDArray[np.int64]
 
+    def rows(self) -> Iterator[tuple[str, int, float, int]]:
+        """Yield (signal, item index, value, Unix milliseconds), oldest first."""
+        for position, signal in enumerate(self.signals):
+            yield (
+                signal,
+                int(self.items[position]),
+                float(self.values[position]),
+                int(self.timestamps_ms[position]),
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class DemoPopulation:
@@ -68,7 +79,7 @@ class DemoPopulation:
         order = np.flatnonzero(mine)
         order = order[np.argsort(data.timestamps[order], kind="stable")]
         return DeviceEvents(
-            signals=tuple(data.signal_names[s] for s in data.signals[order]),
+            signals=tuple(data.signal_names[int(s)] for s in data.signals[order].tolist()),
             items=data.items[order],
             values=data.values[order],
             timestamps_ms=(data.timestamps[order] * 1000).astype(np.int64),
@@ -121,7 +132,9 @@ def catalogue_of(dataset: Dataset) -> Catalogue:
         for item in range(dataset.n_items):
             strongest = np.argsort(-dataset.features[item], kind="stable")[:_MAX_CATEGORIES]
             categories[item] = tuple(
-                dataset.feature_names[f] for f in strongest if dataset.features[item, f] > 0
+                dataset.feature_names[f]
+                for f in map(int, strongest)
+                if dataset.features[item, f] > 0
             )
     return Catalogue(
         tuple(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -73,7 +73,7 @@ class HostedDevice:
         return 0 < granted < len(self._population.dataset.signal_names)
 
     @contextmanager
-    def opened(self) -> Iterator[Personalizer]:
+    def opened(self) -> Generator[Personalizer]:
         """Open the device's profile for one piece of work."""
         self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -95,26 +95,11 @@ class HostedDevice:
             if not device.events.count():
                 signals = self.role.learn_signals
                 device.consent("learn", signals or None, bool(signals))
-                events = self._population.events(self.number)
+                item_ids = self._population.dataset.item_ids
+                events = self._population.events(self.number).rows()
                 device.track_all(
-                    (
-                        signal,
-                        {
-                            "product_id": self._population.dataset.item_ids[item],
-                            "value": float(value),
-                        },
-                        f"event-{order}",
-                        int(timestamp_ms),
-                    )
-                    for order, (signal, item, value, timestamp_ms) in enumerate(
-                        zip(
-                            events.signals,
-                            events.items,
-                            events.values,
-                            events.timestamps_ms,
-                            strict=True,
-                        )
-                    )
+                    (signal, {"product_id": item_ids[item], "value": value}, f"event-{n}", at_ms)
+                    for n, (signal, item, value, at_ms) in enumerate(events)
                 )
             session = self._session(device)
             session.enrol(token)
