@@ -48,7 +48,9 @@ def main() -> int:
         fresh = generated(pathlib.Path(scratch))
     here = generated(PROTOS)
     if "--check" in sys.argv:
-        stale = sorted(name for name in fresh.keys() | here.keys() if fresh.get(name) != here.get(name))
+        stale = sorted(
+            name for name in fresh.keys() | here.keys() if fresh.get(name) != here.get(name)
+        )
         if stale:
             sys.stderr.write(f"stale: {', '.join(stale)}; run `make protos`\n")
         return 1 if stale else 0

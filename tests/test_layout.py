@@ -59,8 +59,11 @@ def test_no_file_is_a_drawer_for_odds_and_ends() -> None:
 
 
 def test_tests_mirror_the_tree() -> None:
-    areas = {path.parts[1] for path in tracked_files() if path.parts[0] == "tests" and
-             len(path.parts) > 2}
+    areas = {
+        path.parts[1]
+        for path in tracked_files()
+        if path.parts[0] == "tests" and len(path.parts) > 2
+    }
     assert areas <= {*SUBPACKAGES, "vectors", "journeys", "support"}
 
 

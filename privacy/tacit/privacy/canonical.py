@@ -88,9 +88,7 @@ class Fields:
         """Take an integer in [minimum, maximum]."""
         value = self._take(name)
         if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
-            raise BadDocument(
-                f"{self._what}.{name}: expected an integer in [{minimum}, {maximum}]"
-            )
+            raise BadDocument(f"{self._what}.{name}: expected an integer in [{minimum}, {maximum}]")
         return value
 
     def boolean(self, name: str) -> bool:
