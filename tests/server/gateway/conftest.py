@@ -213,7 +213,8 @@ class Site:
     def device(self, **consent: Any) -> Device:
         """Enrol a device that consents to `rating`."""
         device = self.ledger.device()
-        device.append(device.event(**({"signals": ("rating",)} | consent)))
+        fields: dict[str, Any] = {"signals": ("rating",)}
+        device.append(device.event(**(fields | consent)))
         return device
 
     def check_in(self, device: Device) -> Any:
