@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tacit.privacy.arrays import pack_arrays
 from tacit.privacy.canonical import parse_canonical
 from tacit.privacy.signatures import SigningKey
 from tacit.privacy.task import RoundHeader, RoundPlan, TaskManifest
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 LENGTH = 10
 INTEGER_NORM = 4096
-CONTEXT = b"public context"
+CONTEXT = pack_arrays({})
 SIGNALS = frozenset({"rating"})
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import logging
 import os
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -492,3 +495,20 @@ class TestStarting:
             path.write_text(text)
             with pytest.raises(BadConfig, match=line):
                 GatewayConfig.load(path)
+
+    def test_as_a_process_on_a_port_in_use_ends_with_one_line(
+        self, site: Any, tmp_path: Path
+    ) -> None:
+        config = dataclasses.replace(
+            site.config, address=site.server.address, bridge_socket=str(tmp_path / "b")
+        )
+        path = tmp_path / "gateway.json"
+        path.write_text(json.dumps(dataclasses.asdict(config)))
+        command = [sys.executable, "-m", "tacit.server.gateway", "--config", str(path)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert ended.returncode == 1
+        assert ended.stdout == ""
+        lines = [line for line in ended.stderr.splitlines() if line.startswith("tacit gateway:")]
+        assert len(lines) == 1
+        assert "cannot listen on" in lines[0]
+        assert "Traceback" not in ended.stderr
