@@ -119,3 +119,37 @@ def test_a_changed_byte_never_escapes_as_another_error(position: int, value: int
     data[position % len(data)] = value
     with contextlib.suppress(BadDocument):
         unpack_arrays(bytes(data), LIMIT)
+
+
+def _blob_with_header(header: str, body: bytes = b"") -> bytes:
+    text = header.encode() + b"\n"
+    content = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + body
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("x.npy", content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "shape",
+    ["(-2, -3)", "(0, 2**70)", f"(0, {2**70})", "(True,)", "(" + "1," * 70 + ")", "(", "[]", "1"],
+)
+def test_hostile_headers_are_refused_in_one_way(shape: str) -> None:
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}"
+    with pytest.raises(BadDocument):
+        unpack_arrays(_blob_with_header(header, bytes(48)), LIMIT)
+
+
+@pytest.mark.parametrize("header", ["(" * 5000, "{[]: 1}", "{'descr': (", ""])
+def test_headers_that_are_no_header_are_refused_in_one_way(header: str) -> None:
+    with pytest.raises(BadDocument):
+        unpack_arrays(_blob_with_header(header), LIMIT)
+
+
+def test_entries_that_claim_more_than_the_blob_holds_are_refused() -> None:
+    data = bytearray(pack_arrays({"a": np.zeros(100), "b": np.zeros(100)}))
+    # Both directory entries now claim 1,400 bytes: either fits the blob, both do not.
+    for start in (data.index(b"PK\x01\x02"), data.rindex(b"PK\x01\x02")):
+        data[start + 20 : start + 28] = (1400).to_bytes(4, "little") * 2
+    with pytest.raises(BadDocument, match="together"):
+        unpack_arrays(bytes(data), LIMIT)

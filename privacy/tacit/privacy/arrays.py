@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import struct
+import tokenize
 import zipfile
 from collections.abc import Mapping
 
@@ -24,6 +25,7 @@ MAX_ARRAYS = 64
 _KINDS = frozenset("fiub")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MAX_NAME = 64
+_MAX_DIMENSIONS = 8
 
 
 def pack_arrays(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
@@ -85,12 +87,15 @@ def _check_entries(entries: list[zipfile.ZipInfo], limit: int) -> None:
     names = [entry.filename for entry in entries]
     if len(entries) > MAX_ARRAYS or len(set(names)) != len(names):
         raise BadDocument(f"expected at most {MAX_ARRAYS} distinct arrays, got {len(entries)}")
+    if sum(entry.file_size for entry in entries) > limit:
+        # Entries that overlap would unpack to more memory than the blob has bytes.
+        raise BadDocument("expected entries that together fit the size of the blob")
     for entry in entries:
         if not entry.filename.endswith(".npy"):
             raise BadDocument("expected only .npy entries in an array blob")
         _check_name(entry.filename.removesuffix(".npy"))
-        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > limit:
-            raise BadDocument("expected uncompressed entries within the size of the blob")
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise BadDocument("expected uncompressed entries in an array blob")
 
 
 def _parse(name: str, body: bytes) -> npt.NDArray[np.generic]:
@@ -102,12 +107,17 @@ def _parse(name: str, body: bytes) -> npt.NDArray[np.generic]:
         shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
     except BadDocument:
         raise
-    except (ValueError, EOFError):
+    except (ValueError, TypeError, EOFError, RecursionError, tokenize.TokenError):
+        # numpy reads the header as Python source, and tokenizes it when it is none.
         raise BadDocument(f"{name}: expected a well-formed npy header") from None
     _check_dtype(dtype)
+    if len(shape) > _MAX_DIMENSIONS or not all(
+        type(size) is int and 0 <= size <= len(body) for size in shape
+    ):
+        raise BadDocument(f"{name}: expected at most {_MAX_DIMENSIONS} dimensions that fit")
     count = math.prod(shape)
     remaining = len(body) - stream.tell()
-    if count < 0 or fortran_order or count * dtype.itemsize != remaining:
+    if fortran_order or count * dtype.itemsize != remaining:
         raise BadDocument(
             f"{name}: expected {count} C-ordered values of {dtype.itemsize} bytes, "
             f"got {remaining} bytes"
