@@ -14,7 +14,7 @@ import pytest
 
 from tacit.client.statistics import Profiles, build_profiles
 from tacit.privacy.quantize import decode_sum, integer_target
-from tacit.server.coordinator.learners import RoundSpec
+from tacit.privacy.task import RoundPlan
 from tacit.simulations.engine import integer_round_sum
 
 N_USERS, N_ITEMS, WIDTH = 64, 90, 6
@@ -86,9 +86,9 @@ def test_integer_sum_equals_opacus_up_to_quantisation() -> None:
     assert 5 < clipped < N_USERS - 5  # the comparison covers clipped and unclipped users
 
     length = N_ITEMS * WIDTH
-    spec = RoundSpec(1, "subspace/1", length, CLIPPING_NORM, 1.0, {})
+    plan = RoundPlan(1, "subspace/1", length, CLIPPING_NORM, INTEGER_NORM, 1.0, {})
     secrets = [bytes([user]) * 32 for user in range(N_USERS)]
-    total = integer_round_sum(profiles, spec, arrays, INTEGER_NORM, secrets, b"d" * 32)
+    total = integer_round_sum(profiles, plan, arrays, secrets, b"d" * 32)
     got = decode_sum(total, CLIPPING_NORM, INTEGER_NORM, length).reshape(N_ITEMS, WIDTH)
 
     unit = CLIPPING_NORM / integer_target(INTEGER_NORM, length)

@@ -17,6 +17,7 @@ from tacit.client.statistics import contributions
 from tacit.client.store import Store
 from tacit.privacy.quantize import dense
 from tacit.privacy.signals import SIGNALS
+from tacit.privacy.task import RoundPlan
 
 N_ITEMS, WIDTH = 12, 3
 CATALOGUE = Catalogue.build((f"i{n}", f"Item {n}", []) for n in range(N_ITEMS))
@@ -42,12 +43,7 @@ def _contribution(
     blocks = contributions(
         one,
         CONTEXT,
-        statistic="subspace/1",
-        parameters={},
-        length=N_ITEMS * WIDTH,
-        clipping_norm=0.4,
-        integer_norm=2048,
-        round_id=1,
+        RoundPlan(1, "subspace/1", N_ITEMS * WIDTH, 0.4, 2048, 1.0, {}),
         task_digest=b"t" * 32,
         device_secrets=[b"s" * 32],
     )

@@ -326,12 +326,7 @@ def test_the_contribution_is_the_simulators(
     expected = contributions(
         Profiles(np.array([0, 13]), np.array(items), np.array(weights), N_ITEMS),
         {k: np.asarray(v, np.float64) for k, v in _context().items()},
-        statistic="subspace/1",
-        parameters={},
-        length=N_ITEMS * WIDTH,
-        clipping_norm=0.5,
-        integer_norm=4096,
-        round_id=1,
+        RoundPlan(1, "subspace/1", N_ITEMS * WIDTH, 0.5, 4096, 1.0, {}),
         task_digest=offer.task_sha256,
         device_secrets=[device.facts.device_secret()],
     )

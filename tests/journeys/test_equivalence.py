@@ -15,7 +15,6 @@ from tacit.client.statistics import SIGNAL_WEIGHTS, Profiles, build_profiles, si
 from tacit.privacy.arrays import unpack_arrays
 from tacit.privacy.task import RoundPlan, TaskManifest
 from tacit.server.coordinator.checkpoint import Checkpoint
-from tacit.server.coordinator.learners import RoundSpec
 from tacit.simulations.engine import integer_round_sum
 
 if TYPE_CHECKING:
@@ -61,18 +60,14 @@ def vectorised_sum(
     demo: FinishedDemo, task: TaskManifest, plan: RoundPlan, secrets: dict[int, bytes]
 ) -> npt.NDArray[np.int64]:
     blob = (demo.state / "coordinator" / f"context-{plan.round_id}.npz").read_bytes()
-    spec = RoundSpec(
-        plan.round_id, plan.statistic, plan.length, plan.clipping_norm, 0.0, plan.parameters
-    )
     context = {
         name: array.astype(np.float32) for name, array in unpack_arrays(blob, 1 << 30).items()
     }
     numbers = sorted(secrets)
     return integer_round_sum(
         cohort_profiles(demo, numbers),
-        spec,
+        plan,
         context,
-        plan.integer_norm,
         [secrets[number] for number in numbers],
         task.digest(),
     )

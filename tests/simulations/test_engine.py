@@ -12,7 +12,9 @@ import pytest
 from tacit.client.statistics import contributions
 from tacit.privacy.quantize import dense
 from tacit.server.coordinator.learners import RoundSpec, SpectralLearner
-from tacit.simulations.engine import integer_round_sum, release, run
+from tacit.server.coordinator.noise import decoded, noised
+from tacit.server.coordinator.plan import plan_round
+from tacit.simulations.engine import integer_round_sum, run
 from tacit.simulations.errors import BadExperiment
 from tacit.simulations.population import generate
 from tacit.simulations.simulate import SimulationOptions, default_delta, simulate
@@ -26,32 +28,19 @@ def test_sum_over_chunks_equals_the_sum_of_single_devices(monkeypatch: pytest.Mo
     profiles = data.profiles()
     secrets = [os.urandom(32) for _ in range(30)]
     learner = SpectralLearner(60, 30, 8.0, features=data.features)
-    history = [
-        release(
-            integer_round_sum(profiles, spec, {}, 4096, secrets, DIGEST),
-            spec,
-            4096,
-            1.0,
-            os.urandom,
-        )
-        for spec in learner.rounds()[:1]
-    ]
-    for round_id in (1, 2):
-        spec = learner.rounds()[round_id - 1]
-        context = learner.context(round_id, history[: round_id - 1])
+    plans = [plan_round(spec, 1.0) for spec in learner.rounds()]
+    first = integer_round_sum(profiles, plans[0], {}, secrets, DIGEST)
+    history = [decoded(noised(first, plans[0], os.urandom), plans[0])]
+    for plan in plans[:2]:
+        context = learner.context(plan.round_id, history[: plan.round_id - 1])
         seen: list[int] = []
-        total = integer_round_sum(profiles, spec, context, 4096, secrets, DIGEST, seen.append)
-        alone = np.zeros(spec.length, dtype=np.int64)
+        total = integer_round_sum(profiles, plan, context, secrets, DIGEST, seen.append)
+        alone = np.zeros(plan.length, dtype=np.int64)
         for user in range(30):
             blocks = contributions(
                 profiles.slice(user, user + 1),
                 context,
-                statistic=spec.statistic,
-                parameters=spec.parameters,
-                length=spec.length,
-                clipping_norm=spec.clipping_norm,
-                integer_norm=4096,
-                round_id=round_id,
+                plan,
                 task_digest=DIGEST,
                 device_secrets=[secrets[user]],
             )
@@ -63,27 +52,26 @@ def test_sum_over_chunks_equals_the_sum_of_single_devices(monkeypatch: pytest.Mo
 
 def test_released_noise_has_the_stated_variance_and_ignores_seeds() -> None:
     """At 20,000 draws the sample variance leaves +-5% with probability below 1e-6."""
-    spec = RoundSpec(1, "popularity/1", 20_000, 2.0, 1.0, {})
+    plan = plan_round(RoundSpec(1, "popularity/1", 20_000, 2.0, 1.0, {}), 1.5)
     total = np.zeros(20_000, dtype=np.int64)
 
     def draw() -> list[float]:
         random.seed(1)
         np.random.seed(1)
-        return [float(x) for x in release(total, spec, 4096, 1.5, os.urandom).values]
+        return [float(x) for x in decoded(noised(total, plan, os.urandom), plan).values]
 
     first, second = draw(), draw()
     assert first != second
-    stated = release(total, spec, 4096, 1.5, os.urandom).noise_std
+    stated = decoded(total, plan).noise_std
     assert np.var(first) == pytest.approx(stated**2, rel=0.05)
     assert stated == pytest.approx(1.5 * 2.0, rel=0.01)  # z times C, up to the rounding margin
-    assert release(total, spec, 4096, 0.0, os.urandom).noise_std == 0.0
 
 
 def test_refuses_missing_secrets_and_noise() -> None:
     data = generate(20, 40)
     learner = SpectralLearner(40, 20, 8.0)
     with pytest.raises(BadExperiment, match="20 device secrets"):
-        integer_round_sum(data.profiles(), learner.rounds()[0], {}, 4096, [], DIGEST)
+        integer_round_sum(data.profiles(), plan_round(learner.rounds()[0], 1.0), {}, [], DIGEST)
     for multipliers in ([1.0], [math.nan] * 5, [-1.0] * 5):
         with pytest.raises(BadExperiment, match="noise multipliers"):
             run(data.profiles(), learner, multipliers, task_digest=DIGEST)

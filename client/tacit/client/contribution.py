@@ -61,12 +61,7 @@ def compute(
         blocks = contributions(
             profiles,
             context,
-            statistic=plan.statistic,
-            parameters=plan.parameters,
-            length=plan.length,
-            clipping_norm=plan.clipping_norm,
-            integer_norm=plan.integer_norm,
-            round_id=plan.round_id,
+            plan,
             task_digest=offer.task_sha256,
             device_secrets=[device_secret],
         )

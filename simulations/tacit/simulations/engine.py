@@ -16,15 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.client.statistics import Profiles, contributions
-from tacit.privacy.discrete_gaussian import RandomBytes, sample_discrete_gaussian
-from tacit.privacy.quantize import decode_sum, integer_sum, integer_target
-from tacit.server.coordinator.learners import (
-    Learner,
-    NoisedSum,
-    PublicArrays,
-    RoundSpec,
-    integer_norm_for,
-)
+from tacit.privacy.discrete_gaussian import RandomBytes
+from tacit.privacy.quantize import integer_sum
+from tacit.privacy.task import RoundPlan
+from tacit.server.coordinator.learners import Learner, NoisedSum, PublicArrays
+from tacit.server.coordinator.noise import decoded, noised
+from tacit.server.coordinator.plan import plan_round
 from tacit.simulations.errors import BadExperiment
 
 IntArray = npt.NDArray[np.int64]
@@ -51,9 +48,8 @@ class EngineRun:
 
 def integer_round_sum(
     profiles: Profiles,
-    round_spec: RoundSpec,
+    plan: RoundPlan,
     context: Mapping[str, npt.NDArray[np.floating]],
-    integer_norm: int,
     device_secrets: Sequence[bytes],
     task_digest: bytes,
     on_users: Callable[[int], None] | None = None,
@@ -64,9 +60,8 @@ def integer_round_sum(
 
     Args:
         profiles: the cohort.
-        round_spec: the round.
+        plan: the round.
         context: its public arrays.
-        integer_norm: Euclidean bound of one contribution.
         device_secrets: one 32-byte secret per user, in order.
         task_digest: digest of the task's manifest; names the rounding streams.
         on_users: called with the number of users done after each chunk.
@@ -81,19 +76,14 @@ def integer_round_sum(
         raise BadExperiment(
             f"expected {profiles.n_users} device secrets, got {len(device_secrets)}"
         )
-    total = np.zeros(round_spec.length, dtype=np.int64)
+    total = np.zeros(plan.length, dtype=np.int64)
     start = 0
     while start < profiles.n_users:
         stop = _chunk_end(profiles, start)
         blocks = contributions(
             profiles.slice(start, stop),
             context,
-            statistic=round_spec.statistic,
-            parameters=round_spec.parameters,
-            length=round_spec.length,
-            clipping_norm=round_spec.clipping_norm,
-            integer_norm=integer_norm,
-            round_id=round_spec.round_id,
+            plan,
             task_digest=task_digest,
             device_secrets=device_secrets[start:stop],
         )
@@ -136,39 +126,16 @@ def run(
     secrets = [random_bytes(_SECRET_BYTES) for _ in range(profiles.n_users)]
     history: list[NoisedSum] = []
     for spec, noise_multiplier in zip(specs, noise_multipliers, strict=True):
-        norm = integer_norm_for(spec.length)
+        plan = plan_round(spec, noise_multiplier)
         context = learner.context(spec.round_id, tuple(history))
-        total = integer_round_sum(profiles, spec, context, norm, secrets, task_digest, on_users)
-        history.append(release(total, spec, norm, noise_multiplier, random_bytes))
+        total = integer_round_sum(profiles, plan, context, secrets, task_digest, on_users)
+        if noise_multiplier > 0.0:
+            total = noised(total, plan, random_bytes)
+        history.append(decoded(total, plan))
     return EngineRun(
         history=tuple(history),
         model=learner.model(tuple(history)),
         payload_bytes=tuple(spec.length * _BYTES_PER_COORDINATE for spec in specs),
-    )
-
-
-def release(
-    total: IntArray,
-    spec: RoundSpec,
-    integer_norm: int,
-    noise_multiplier: float,
-    random_bytes: RandomBytes,
-) -> NoisedSum:
-    """Add discrete Gaussian noise to an integer sum and decode it to units of the statistic.
-
-    With noise multiplier z the noise has `sigma = z * integer_norm`, which is
-    `rho = 1 / (2 z^2)` zCDP for adding or removing one user (Canonne, Kamath, Steinke 2020,
-    arXiv:2004.00010, Theorem 4).
-    """
-    sigma = noise_multiplier * integer_norm
-    if sigma > 0.0:
-        total = total + sample_discrete_gaussian(sigma, spec.length, random_bytes)
-    unit = spec.clipping_norm / integer_target(integer_norm, spec.length)
-    return NoisedSum(
-        round_id=spec.round_id,
-        statistic=spec.statistic,
-        values=decode_sum(total, spec.clipping_norm, integer_norm, spec.length),
-        noise_std=sigma * unit,
     )
 
 

@@ -15,6 +15,7 @@ from tacit.client.statistics import (
     contributions,
 )
 from tacit.privacy.quantize import dense
+from tacit.privacy.task import RoundPlan
 
 N_ITEMS, WIDTH = 60, 5
 
@@ -89,12 +90,7 @@ def test_one_user_is_bit_identical_alone_and_in_a_batch(name: str) -> None:
         blocks = contributions(
             part,
             context(),
-            statistic=name,
-            parameters={},
-            length=length,
-            clipping_norm=0.7,
-            integer_norm=4096,
-            round_id=2,
+            RoundPlan(2, name, length, 0.7, 4096, 1.0, {}),
             task_digest=b"t" * 32,
             device_secrets=keys,
         )
@@ -120,12 +116,7 @@ def test_rounding_depends_on_round_task_and_device() -> None:
         return contributions(
             profiles,
             {},
-            statistic="popularity/1",
-            parameters={},
-            length=N_ITEMS,
-            clipping_norm=1.0,
-            integer_norm=4096,
-            round_id=round_id,
+            RoundPlan(round_id, "popularity/1", N_ITEMS, 1.0, 4096, 1.0, {}),
             task_digest=digest,
             device_secrets=[secret],
         ).values.tobytes()
@@ -162,12 +153,7 @@ def test_refuses_an_unknown_statistic_or_length() -> None:
         contributions(
             cohort().slice(0, 1),
             {},
-            statistic=statistic,
-            parameters={},
-            length=length,
-            clipping_norm=1.0,
-            integer_norm=4096,
-            round_id=1,
+            RoundPlan(1, statistic, length, 1.0, 4096, 1.0, {}),
             task_digest=b"t" * 32,
             device_secrets=[b"s" * 32],
         )

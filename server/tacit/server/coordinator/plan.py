@@ -26,14 +26,19 @@ def plan_rounds(
     """
     multipliers = calibrate(epsilon, target_delta, [spec.budget_share for spec in specs])
     return tuple(
-        RoundPlan(
-            round_id=spec.round_id,
-            statistic=spec.statistic,
-            length=spec.length,
-            clipping_norm=spec.clipping_norm,
-            integer_norm=integer_norm_for(spec.length),
-            noise_multiplier=noise_multiplier,
-            parameters={name: float(value) for name, value in spec.parameters.items()},
-        )
+        plan_round(spec, noise_multiplier)
         for spec, noise_multiplier in zip(specs, multipliers, strict=True)
+    )
+
+
+def plan_round(spec: RoundSpec, noise_multiplier: float) -> RoundPlan:
+    """Return a learner's round with its integer norm and this noise multiplier."""
+    return RoundPlan(
+        round_id=spec.round_id,
+        statistic=spec.statistic,
+        length=spec.length,
+        clipping_norm=spec.clipping_norm,
+        integer_norm=integer_norm_for(spec.length),
+        noise_multiplier=noise_multiplier,
+        parameters={name: float(value) for name, value in spec.parameters.items()},
     )
