@@ -6,6 +6,8 @@ import json
 import pathlib
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from tacit.privacy.accounting import GaussianEvent, epsilon_opacus, epsilon_rdp, round_up
@@ -118,3 +120,18 @@ def test_report_is_complete_json(finished_demo: FinishedDemo) -> None:
         assert report["privacy"][name]
     assert report["quality"]["model"]["devices"] == 40
     assert report["cost"]["sent_bytes_per_device"] > 0
+
+
+def test_no_sum_before_noise_is_left_on_the_disk(finished_demo: FinishedDemo) -> None:
+    """Flower carries the sums; only the recording of this very test may hold them."""
+    recorded = sorted((finished_demo.state / "coordinator").glob("raw-sum-*.npy"))
+    files = [file for file in finished_demo.state.rglob("*") if file.is_file()]
+    contents = [file.read_bytes() for file in files if file not in recorded]
+    assert recorded
+    for file in recorded:
+        raw: npt.NDArray[np.int64] = np.load(file)
+        # A run that says something: 16 values around the first that is not zero.
+        start = int(np.flatnonzero(raw)[0])
+        needle = raw[start : start + 16].astype("<i8").tobytes()
+        assert needle in raw.astype("<i8").tobytes()
+        assert not any(needle in content for content in contents)

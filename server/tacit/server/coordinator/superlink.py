@@ -2,7 +2,10 @@
 
 Facts behind the settings: dependency installation, telemetry and update checks reach out to the
 network, so all three are off; the Control API has no authentication in the open-source build, so
-the SuperLink binds to loopback; SuperNodes authenticate with P-384 keys.
+the SuperLink binds to loopback; SuperNodes authenticate with P-384 keys. The SuperLink keeps its
+messages in memory: a round's reply is the sum before noise, and SQLite leaves deleted rows behind
+in its write-ahead log. What a deployment needs to survive a crash is in the coordinator's
+checkpoint, not here.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ APP_DIR = pathlib.Path(__file__).parent / "flower_app"
 
 CONNECTION = "tacit"
 
+_IN_MEMORY = ":flwr-in-memory:"
+
 
 @dataclass(frozen=True, slots=True)
 class FlowerFiles:
@@ -26,14 +31,12 @@ class FlowerFiles:
 
     Attributes:
         home: `FLWR_HOME`, holds `config.toml`.
-        database: the SuperLink's SQLite file.
         tls_certificate, tls_key, tls_authority: PEM files.
         superlink_port, supernode_port: loopback ports.
         node_key, node_public_key: P-384 key pair of the SuperNode (OpenSSH format).
     """
 
     home: pathlib.Path
-    database: pathlib.Path
     tls_certificate: pathlib.Path
     tls_key: pathlib.Path
     tls_authority: pathlib.Path
@@ -72,7 +75,7 @@ class FlowerFiles:
             *self._tls(),
             "--enable-supernode-auth",
             "--disable-runtime-dependency-installation",
-            *("--database", str(self.database)),
+            *("--database", _IN_MEMORY),
             *("--host", "127.0.0.1", "--port", str(self.superlink_port)),
         ]
 

@@ -5,7 +5,7 @@ STATE/
   keys/              signing keys of ledger, operator, gateway, coordinator (0600)
   tls/               the deployment's own authority and server certificate
   ledger/            the ledger node: database, blobs
-  flower/            SuperLink database, SuperNode key, CLI profile
+  flower/            SuperNode key, CLI profile; the SuperLink keeps its messages in memory
   gateway/           configuration, bridge socket
   coordinator/       configuration, checkpoint, log
   fleet/             one folder a device, their keys, the fleet's report
@@ -67,6 +67,8 @@ class Deployment:
     def __init__(self, state: pathlib.Path) -> None:
         self.state = state.resolve()
         self.ports = Ports.choose()
+        # Of its own, or `parents` below would make it with the mode of any other folder.
+        self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name in ("keys", "tls", "ledger", "flower", "gateway", "coordinator", "fleet", "logs"):
             (self.state / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         self.keys = {role: self._signing_key(role) for role in ROLES}
@@ -98,16 +100,13 @@ class Deployment:
         return pathlib.Path(self._socket_dir, "bridge.sock")
 
     def flower(self) -> FlowerFiles:
-        """Return Flower's files, with a fresh SuperLink database for this start.
+        """Return Flower's files.
 
         Nothing of ours depends on an earlier run of Flower: the coordinator resumes from its own
         checkpoint, so a message of a run that died must not be delivered again.
         """
-        for leftover in self.path("flower").glob("superlink.db*"):
-            leftover.unlink()
         files = FlowerFiles(
             home=self.path("flower", "home"),
-            database=self.path("flower", "superlink.db"),
             tls_certificate=self.path("tls", "server.pem"),
             tls_key=self.path("tls", "server.key"),
             tls_authority=self.path("tls", "authority.pem"),

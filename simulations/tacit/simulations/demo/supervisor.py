@@ -1,8 +1,8 @@
 """Start, watch and stop the processes of a deployment on this machine.
 
 Every process gets a log file and a process group of its own, and is told by the kernel to stop
-when this one dies. Flower's processes start children of their own; stopping a process stops its
-whole group.
+when this one dies; none leaves a core dump. Flower's processes start children of their own;
+stopping a process stops its whole group.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import time
@@ -142,6 +143,8 @@ class Supervisor:
 
 
 def _stop_with_parent() -> None:
+    # A core dump would put contributions, sums before noise and keys on the disk.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
