@@ -539,7 +539,19 @@ BAD_MANIFESTS: dict[str, tuple[dict[str, Any], str]] = {
     "another population": ({"population": "others"}, "step 5.*population"),
     "another catalogue": ({"catalogue_sha256": "0" * 64}, "step 5.*catalogue"),
     "no cohort": ({"cohort_min": 1}, "step 10.*cohort"),
-    "large delta": ({"target_delta": 0.015}, "step 10.*delta"),
+    "large delta": ({"target_delta": 0.015, "cohort_max": 60}, "step 10.*delta"),
+    "delta of one in a hundred of a hundred": ({"target_delta": 0.01}, "step 5.*cohort_max"),
+    # Nobody granted it: `decide` on basic signals is implied.
+    "what decide was implied for": ({"purpose": "decide"}, "step 5.*purpose"),
+    "longer than memory": (
+        {
+            "rounds": (
+                RoundPlan(1, "subspace/1", 1 << 30, 0.5, 32_767, 2.0, {}),
+                RoundPlan(2, "subspace/1", 1 << 30, 0.5, 32_767, 2.0, {}),
+            )
+        },
+        "step 10.*contribution of at most",
+    ),
     "understated epsilon": ({"epsilon": 0.5}, "step 9"),
     "other unit": ({"unit": "event"}, "step 5"),
     "unknown trust level": ({"trust_level": "magic"}, "step 5"),

@@ -74,7 +74,7 @@ def accept_offer(
     7. The person permits the purpose, on at least one of the signals asked for.
     8. The statistic is compiled into this client, and its integers fit their norm.
     9. The stated ε covers what the manifest's own rounds cost, recomputed here.
-    10. The device's own limits: trust level, cohort, δ, participation, ε over its life.
+    10. The device's own limits: trust level, cohort, δ, length, participation, ε over its life.
 
     Raises:
         OfferRefused: naming the step that fails (`PolicyRefused` for step 10).
@@ -173,6 +173,11 @@ def _check_policy(
         raise PolicyRefused(
             f"step 10, policy: expected delta of at most {policy.max_delta}, "
             f"got {manifest.target_delta}"
+        )
+    if plan.length > policy.max_contribution_values:
+        raise PolicyRefused(
+            f"step 10, policy: expected a contribution of at most {policy.max_contribution_values} "
+            f"values, got {plan.length}"
         )
     task = task_sha256.hex()
     taken = {e.round_id for e in own.participation.entries() if e.task_sha256 == task}

@@ -50,6 +50,7 @@ class DevicePolicy:
         min_cohort: smallest cohort a round may be released from.
         trust_levels: levels accepted.
         max_context_bytes, max_model_bytes: largest blobs accepted.
+        max_contribution_values: longest contribution; a device holds 8 bytes a value for a moment.
         clock_skew_ms: how far a server's clock may be ahead of the device's.
     """
 
@@ -59,4 +60,5 @@ class DevicePolicy:
     trust_levels: tuple[str, ...] = ("central",)
     max_context_bytes: int = 64 << 20
     max_model_bytes: int = 64 << 20
+    max_contribution_values: int = 16 << 20
     clock_skew_ms: int = 60_000

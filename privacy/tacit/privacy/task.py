@@ -18,6 +18,10 @@ from tacit.privacy.errors import BadDocument
 TRUST_LEVELS = ("central",)
 """Levels this version can run; the ladder itself is in SECURITY.md."""
 
+TASK_PURPOSES = ("learn", "measure")
+"""Purposes under which anything may leave a device. Never `decide`: that is for what a device does
+with its own data, and the one purpose for which consent may be implied."""
+
 MAX_INTEGER_NORM = 32_767
 """Contributions travel as 16-bit integers, so no coordinate may exceed this."""
 
@@ -80,7 +84,7 @@ class TaskManifest:
     Attributes:
         task_id: unique name.
         population: the set of devices asked.
-        purpose: the consent purpose the task needs; `learn` for model training.
+        purpose: the consent purpose the task needs, one of `TASK_PURPOSES`; `learn` for training.
         learner: name and version of the learner that consumes the sums.
         signals: signal name → weight > 0; a device reads only those also consented to.
         rounds: at least one, with consecutive ids from 1.
@@ -92,7 +96,7 @@ class TaskManifest:
         unit: the privacy unit; `user`.
         neighboring_relation: `add_remove`.
         epsilon: ε of all rounds together at `target_delta`, rounded up.
-        target_delta: δ.
+        target_delta: δ, below 1 / cohort_max.
         budget_account: the account that pays.
         catalogue_sha256: hex digest of the public catalogue whose item order indexes the vectors.
         issued_at_ms, expires_at_ms: Unix milliseconds.
@@ -187,6 +191,8 @@ class TaskManifest:
         ids = [plan.round_id for plan in self.rounds]
         if not ids or ids != list(range(1, len(ids) + 1)):
             raise BadDocument("task.rounds: expected at least one round, ids 1, 2, 3, … in order")
+        if self.purpose not in TASK_PURPOSES:
+            raise BadDocument(f"task.purpose: expected one of {', '.join(TASK_PURPOSES)}")
         if self.trust_level not in TRUST_LEVELS:
             raise BadDocument(f"task.trust_level: expected one of {', '.join(TRUST_LEVELS)}")
         if self.unit != "user" or self.neighboring_relation != "add_remove":
@@ -195,8 +201,8 @@ class TaskManifest:
             raise BadDocument("task: expected cohort_min <= cohort_expected <= cohort_max")
         if self.participation_bound < len(self.rounds):
             raise BadDocument("task.participation_bound: expected at least the number of rounds")
-        if self.target_delta >= 1 / self.cohort_expected:
-            raise BadDocument("task.target_delta: expected delta < 1 / cohort_expected")
+        if self.target_delta >= 1 / self.cohort_max:
+            raise BadDocument("task.target_delta: expected delta < 1 / cohort_max")
         if self.expires_at_ms <= self.issued_at_ms:
             raise BadDocument("task.expires_at_ms: expected a time after issued_at_ms")
         if not self.signals:

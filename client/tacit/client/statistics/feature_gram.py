@@ -11,11 +11,15 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from tacit.client.statistics.errors import BadContext
 from tacit.client.statistics.profiles import Profiles
 from tacit.client.statistics.segments import project, public_array, public_weights, unit_rows
 from tacit.privacy.quantize import RowBlocks
 
 NAME = "feature_gram/1"
+
+MAX_FEATURES = 2048
+"""More would be millions of products; a context that asks for them is not computed."""
 
 
 def feature_gram(
@@ -38,10 +42,13 @@ def feature_gram(
         Dense blocks of width 1 over `f (f + 1) / 2` rows, the triangle in row-major order.
 
     Raises:
-        BadContext: an array of the context is missing or does not fit the catalogue.
+        BadContext: an array of the context is missing or does not fit the catalogue, or has more
+            than `MAX_FEATURES` columns.
     """
     del parameters
     basis = public_array(context, "basis", (profiles.n_items, None))
+    if basis.shape[1] > MAX_FEATURES:
+        raise BadContext(f"expected at most {MAX_FEATURES} features, got {basis.shape[1]}")
     item_weights = public_weights(context, profiles.n_items)
     projected = project(profiles, unit_rows(profiles, item_weights), basis)
     upper, lower = np.triu_indices(basis.shape[1])
