@@ -79,6 +79,7 @@ class TestRules:
                 {"idempotency_key": "k", "reservation_id": "r", "event": GaussianEvent(8.0, 2)},
             ),
         ]
+        refused.append((FailedPrecondition, {"idempotency_key": "k", "reservation_id": "r"}))
         for kind, changes in refused:
             with pytest.raises(kind):
                 coordinator.reserve(dataclasses.replace(deployment.reserve(task, 1), **changes))
@@ -100,6 +101,9 @@ class TestRules:
             coordinator.reserve(deployment.reserve(task, 2))
         coordinator.abort("task-1/1", "nobody came")
         coordinator.reserve(deployment.reserve(task, 2))  # an aborted spend is free again
+        coordinator.abort("task-1/2", "nobody came")
+        retried = deployment.reserve(task, 1, reservation_id="r", idempotency_key="k")
+        coordinator.reserve(retried)  # and so is its round
 
     def test_an_expired_task_spends_nothing(self, deployment: Any) -> None:
         deployment.client("operator").append_governance("account", deployment.account().to_json())

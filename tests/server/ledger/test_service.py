@@ -275,6 +275,10 @@ class TestConsent:
         assert "published" in refusal(device.append, device.event(notice=forged))[1]
         shown = NoticeShown("privacy", "2", notice.text_digest(), "en", 0)
         device.append(device.event(notice=shown))
+        # Taking consent away needs no notice, not even the right one.
+        device.append(device.event(state="withdrawn", notice=forged))
+        states = deployment.client("gateway").consent_states("learn", [device.key.key_id])
+        assert not states[0].granted
 
     def test_erasure_leaves_proofs_and_no_plaintext(self, deployment: Any) -> None:
         device, other = deployment.device(), deployment.device()
@@ -344,6 +348,9 @@ class TestGovernance:
         assert coordinator.append_governance("task", task.to_json()) == 1
         with pytest.raises(AlreadyExists):
             operator.append_governance("account", deployment.account(cap=80.0).to_json())
+        twin = deployment.account(account_id="twin")
+        with pytest.raises(FailedPrecondition, match="one cap"):
+            operator.append_governance("account", twin.to_json())
         with pytest.raises(AlreadyExists):
             coordinator.append_governance("task", deployment.task(z=1.0).to_json())
         lost = deployment.task(task_id="t2", budget_account="none")
@@ -368,7 +375,7 @@ class TestGovernance:
         for changes, words in (
             ({"version": 3}, "version 2"),
             ({"epsilon": spent - 1e-4}, "epsilon"),
-            ({"reservations": good.reservations[:2]}, "epsilon"),
+            ({"reservations": good.reservations[:2]}, "leaves out"),
             ({"reservations": ()}, "reservation"),
             ({"reservations": (good.reservations[0],) * 2}, "once"),
             ({"reservations": ("nothing",)}, "not committed"),

@@ -5,13 +5,14 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
 
 from tacit.cli.ledger import ledger
-from tacit.privacy.canonical import canonical_json, parse_canonical
+from tacit.privacy.accounting import GaussianEvent, epsilon_rdp, round_up
+from tacit.privacy.canonical import Json, canonical_json, parse_canonical
 from tacit.privacy.checkpoint import Checkpoint, sign
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.merkle import MerkleTree, leaf_hash
@@ -153,14 +154,13 @@ class TestTampering:
     def test_a_fork_by_the_ledger_itself_is_found_with_a_known_checkpoint(
         self, history: Any, exported: Path
     ) -> None:
-        """The ledger re-signs a history without its last two entries and with another spend."""
+        """The ledger re-signs a history that ends in another release of the same spends."""
 
-        def spend_again(entries: list[GovernanceEntry], keys: dict[str, SigningKey]) -> None:
-            body = dict(entries[2].body)
-            body |= {"reservation_id": "again", "idempotency_key": "again"}
-            resign(entries, 8, body, keys["coordinator"], kind="budget.reserve")
+        def release_another(entries: list[GovernanceEntry], keys: dict[str, SigningKey]) -> None:
+            body = dict(entries[8].body) | {"model_sha256": "0" * 64}
+            resign(entries, 8, body, keys["coordinator"])
 
-        rebuild(history, exported, spend_again)
+        rebuild(history, exported, release_another)
         assert verify_export(exported).governance_size == 9
         assert "forked" in findings(exported, known=history.notes)
 
@@ -195,6 +195,21 @@ class TestTampering:
             body = dict(e[0].body) | {"cap_epsilon": "0.5", "quotas": {"learn": "0.5"}}
             resign(e, 0, body, keys["operator"])
 
+        def second_cap(e: list[GovernanceEntry], keys: dict[str, SigningKey]) -> None:
+            e.insert(1, e[0])
+            resign(e, 1, dict(e[0].body) | {"account_id": "twin"}, keys["operator"])
+
+        def round_twice(e: list[GovernanceEntry], keys: dict[str, SigningKey]) -> None:
+            body = dict(e[2].body) | {"reservation_id": "again", "idempotency_key": "again"}
+            resign(e, 8, body, keys["coordinator"], kind="budget.reserve")
+
+        def spend_left_out(e: list[GovernanceEntry], keys: dict[str, SigningKey]) -> None:
+            named = cast("list[Json]", e[8].body["reservations"])
+            events = [GaussianEvent(8.0)] * (len(named) - 1)
+            less = round_up(epsilon_rdp(events, float(str(e[8].body["target_delta"]))))
+            body = dict(e[8].body) | {"reservations": named[:-1], "epsilon": repr(less)}
+            resign(e, 8, body, keys["coordinator"])
+
         def wrong_role(e: list[GovernanceEntry], keys: dict[str, SigningKey]) -> None:
             resign(e, 0, dict(e[0].body), keys["coordinator"])
 
@@ -213,6 +228,9 @@ class TestTampering:
             (release_uncommitted, "not committed"),
             (skip_version, "version 1"),
             (smaller_cap, "cap"),
+            (second_cap, "has an account already"),
+            (round_twice, "reserved before"),
+            (spend_left_out, "leaves out"),
             (wrong_role, "role"),
             (stranger, "do not name"),
             (unsigned, "does not verify"),

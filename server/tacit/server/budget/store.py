@@ -57,8 +57,8 @@ class BudgetStore:
         Raises:
             BadDocument: if the body is malformed.
             NotFound: if account or task are unknown.
-            FailedPrecondition: if the task does not pay from this account, has expired, or plans
-                another noise multiplier for the round.
+            FailedPrecondition: if the task does not pay from this account, has expired, plans
+                another noise multiplier for the round, or has spent on the round before.
             AlreadyExists: if the key or the id stands for another reservation.
             Exhausted: if the cap or the quota would be passed; nothing is recorded then.
         """
@@ -73,6 +73,11 @@ class BudgetStore:
                 if replayed is None:
                     _check_task(connection, document, account, now_ms)
                     _check_id_is_free(connection, document.reservation_id)
+                    spent = {one.reservation_id for one in existing if one.counts}
+                    of_round = reservations_of_task(
+                        connection, document.task_sha256, document.round_id
+                    )
+                    check_round_is_free(document, spent & of_round)
                 claim = rules.admit(account, existing, new, self._accountant.claim)
             except BudgetConflict as error:
                 raise AlreadyExists(f"{document.reservation_id}: {error}") from None
@@ -216,6 +221,25 @@ def check_planned(document: ReserveDocument, account: BudgetAccount, task: TaskM
         )
 
 
+def check_round_is_free(document: ReserveDocument, spent_on_round: set[str]) -> None:
+    """Check that nothing was spent on this round: a round is released once.
+
+    A device charges itself once for a round, and a task states the ε of each round once; a second
+    noised sum of the same contributions would cost them what neither reckoned with.
+
+    Args:
+        document: what is asked for.
+        spent_on_round: names of reserved or committed reservations of the same task and round.
+
+    Raises:
+        FailedPrecondition: if there is one.
+    """
+    if spent_on_round:
+        raise FailedPrecondition(
+            f"{document.reservation_id}: round {document.round_id} of its task was reserved before"
+        )
+
+
 def load_account(connection: Connection, account_id: str) -> BudgetAccount:
     """Read an account; raises `NotFound`."""
     body = connection.execute(
@@ -234,6 +258,21 @@ def load_reservations(connection: Connection, account_id: str) -> list[Reservati
         .order_by(reservations.c.ordinal)
     )
     return [_restore(*row) for row in connection.execute(query)]
+
+
+def reservations_of_task(
+    connection: Connection, task_sha256: str, round_id: int | None = None
+) -> set[str]:
+    """Return the names of a task's reservations in any state, of one round if one is named."""
+    documents = [
+        ReserveDocument.from_json(parse_canonical(body))
+        for body in connection.execute(select(reservations.c.body)).scalars()
+    ]
+    return {
+        one.reservation_id
+        for one in documents
+        if one.task_sha256 == task_sha256 and round_id in (None, one.round_id)
+    }
 
 
 def _load_reservation(connection: Connection, reservation_id: str) -> Reservation:

@@ -77,6 +77,8 @@ class LedgerClient:
                 ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
                 ("grpc.initial_reconnect_backoff_ms", 100),
                 ("grpc.max_reconnect_backoff_ms", 1000),
+                # A proxy of the host must not see, or be asked about, who is admitted.
+                ("grpc.enable_http_proxy", 0),
             ],
         )
         self._ledger = ledger_pb2_grpc.LedgerServiceStub(self._channel)

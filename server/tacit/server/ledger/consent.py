@@ -96,7 +96,7 @@ class ConsentStore:
             BadDocument: if the event is malformed or not a decision the product accepts.
             Unauthenticated: if the device did not sign it.
             RollbackDetected: if it does not continue the device's chain (a replayed grant).
-            FailedPrecondition: if it names a notice with other than its published text.
+            FailedPrecondition: if it grants under a notice that is not the published text.
             InvalidRequest: if its time lies in the future.
         """
         event = ConsentEvent.parse(event_bytes)
@@ -205,7 +205,12 @@ class ConsentStore:
 
 
 def _check_notice(connection: Connection, event: ConsentEvent) -> None:
-    """Hold the notice an event names against the published ones, once there are any."""
+    """Hold the notice that a grant names against the published ones, once there are any.
+
+    Whatever takes consent away needs no notice: a withdrawal must never fail for want of one.
+    """
+    if event.state != "given":
+        return
     rows = connection.execute(_NOTICES).all()
     shown = event.notice
     versions = {
@@ -213,11 +218,9 @@ def _check_notice(connection: Connection, event: ConsentEvent) -> None:
         for row in rows
         if (row.notice_id, row.version) == (shown.notice_id, shown.version)
     }
-    if not versions:
-        # A withdrawal must never fail for want of a notice.
-        if rows and event.state == "given":
-            raise FailedPrecondition("consent.notice: no notice of this id and version stands")
-    elif versions.get(shown.language) != shown.sha256:
+    if rows and not versions:
+        raise FailedPrecondition("consent.notice: no notice of this id and version stands")
+    if rows and versions.get(shown.language) != shown.sha256:
         raise FailedPrecondition("consent.notice: expected the published text and language")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from sqlalchemy import Connection, func, insert, select
@@ -16,7 +16,12 @@ from tacit.privacy.notice import NoticeDocument
 from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.task import TaskManifest
 from tacit.server.budget.accountant import Accountant, same_epsilon
-from tacit.server.budget.store import account_of, load_account, load_reservations
+from tacit.server.budget.store import (
+    account_of,
+    load_account,
+    load_reservations,
+    reservations_of_task,
+)
 from tacit.server.errors import AlreadyExists, FailedPrecondition, InvalidRequest
 from tacit.server.ledger.log import Logs
 from tacit.server.ledger.tables import accounts, notices, releases, tasks
@@ -113,7 +118,7 @@ class GovernanceStore:
 
     def _account(self, connection: Connection, entry: GovernanceEntry) -> int:
         document = AccountDocument.from_json(entry.body)
-        account_of(document)
+        account = account_of(document)
         body = canonical_json(entry.body)
         row = connection.execute(
             select(accounts.c.body, accounts.c.position).where(
@@ -124,6 +129,8 @@ class GovernanceStore:
             if row.body != body:
                 raise AlreadyExists(f"account {document.account_id}: exists with other terms")
             return int(row.position)
+        others = connection.execute(select(accounts.c.body)).scalars()
+        check_account(account, [account_of(_account_document(body)) for body in others])
         position = self._logs.governance.append(connection, entry.to_bytes())
         connection.execute(
             insert(accounts),
@@ -200,7 +207,9 @@ class GovernanceStore:
         held = {
             one.reservation_id: one for one in load_reservations(connection, account.account_id)
         }
-        check_release(release, task, {k for k, one in held.items() if one.release_sha256})
+        committed = {name for name, one in held.items() if one.release_sha256}
+        spent_on_task = committed & reservations_of_task(connection, release.task_sha256)
+        check_release(release, task, committed, spent_on_task)
         paid = [event for name in release.reservations for event in held[name].events]
         claim = self._accountant.claim(paid, release.target_delta)
         if not same_epsilon(claim.epsilon, release.epsilon):
@@ -210,6 +219,18 @@ class GovernanceStore:
         size = self._blobs.size(_unhex(release.model_sha256))
         if size != release.model_bytes:
             raise FailedPrecondition(f"{name}: its model is not stored with the stated size")
+
+
+def check_account(account: BudgetAccount, others: Sequence[BudgetAccount]) -> None:
+    """Check that a population has one account: two caps would be no cap.
+
+    Raises:
+        FailedPrecondition: if another account is of the same population.
+    """
+    if any(one.population == account.population for one in others):
+        raise FailedPrecondition(
+            f"account {account.account_id}: its population has an account already, and one cap"
+        )
 
 
 def check_task(task: TaskManifest, account: BudgetAccount, accountant: Accountant) -> None:
@@ -232,8 +253,16 @@ def check_task(task: TaskManifest, account: BudgetAccount, accountant: Accountan
         )
 
 
-def check_release(release: ReleaseManifest, task: TaskManifest, committed: set[str]) -> None:
+def check_release(
+    release: ReleaseManifest, task: TaskManifest, committed: set[str], spent_on_task: set[str]
+) -> None:
     """Check a release against its task and the committed reservations of the task's account.
+
+    Args:
+        release: what is to be released.
+        task: the task it names.
+        committed: names of all committed reservations of the task's account.
+        spent_on_task: those among them that rounds of this task were paid with.
 
     Raises:
         FailedPrecondition: naming what differs.
@@ -250,6 +279,13 @@ def check_release(release: ReleaseManifest, task: TaskManifest, committed: set[s
         raise FailedPrecondition(f"{name}: expected at least one reservation, each once")
     if missing := [one for one in named if one not in committed]:
         raise FailedPrecondition(f"{name}: reservation {missing[0]} is not committed")
+    # A model may rest on every noised sum of its task; leaving one out would understate its ε.
+    if left_out := sorted(spent_on_task.difference(named)):
+        raise FailedPrecondition(f"{name}: leaves out reservation {left_out[0]} of its own task")
+
+
+def _account_document(body: bytes) -> AccountDocument:
+    return AccountDocument.from_json(parse_canonical(body))
 
 
 def _unhex(text: str) -> bytes:

@@ -19,9 +19,19 @@ from tacit.privacy.notice import NoticeDocument
 from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.task import TaskManifest
 from tacit.server.budget.accountant import Accountant, same_epsilon
-from tacit.server.budget.store import account_of, check_planned, reservation_of
+from tacit.server.budget.store import (
+    account_of,
+    check_planned,
+    check_round_is_free,
+    reservation_of,
+)
 from tacit.server.errors import Refused
-from tacit.server.ledger.governance import KIND_ROLES, check_release, check_task
+from tacit.server.ledger.governance import (
+    KIND_ROLES,
+    check_account,
+    check_release,
+    check_task,
+)
 from tacit.server.ledger.keys import PublicKeys
 
 
@@ -73,6 +83,8 @@ class _Replay:
         self._keys = keys
         self._accountant = accountant
         self._notices: set[tuple[str, str, str]] = set()
+        # Task digest → reservation → round.
+        self._of_task: dict[str, dict[str, int]] = {}
         self._steps: dict[str, Callable[[GovernanceEntry], None]] = {
             "notice": self._notice,
             "account": self._account,
@@ -103,8 +115,10 @@ class _Replay:
         account = account_of(AccountDocument.from_json(entry.body))
         if account.account_id in self._history.accounts:
             raise BadDocument(f"account {account.account_id} was opened before")
+        others = list(self._history.accounts.values())
         self._history.accounts[account.account_id] = account
         self._history.reservations[account.account_id] = []
+        check_account(account, others)
 
     def _task(self, entry: GovernanceEntry) -> None:
         task = TaskManifest.from_json(entry.body)
@@ -129,7 +143,12 @@ class _Replay:
         # A spend that breaks a rule still counts: what was spent is never understated here.
         existing = tuple(held)
         held.append(new)
+        spent = {one.reservation_id for one in existing if one.counts}
+        of_task = self._of_task.setdefault(document.task_sha256, {})
+        of_round = {name for name, number in of_task.items() if number == document.round_id}
+        of_task[new.reservation_id] = document.round_id
         check_planned(document, account, task)
+        check_round_is_free(document, spent & of_round)
         rules.admit(account, existing, new, self._accountant.claim)
 
     def _commit(self, entry: GovernanceEntry) -> None:
@@ -167,7 +186,8 @@ class _Replay:
             raise BadDocument(f"release {release.version}: its task is not in the log")
         held = {one.reservation_id: one for one in self._history.reservations[task.budget_account]}
         committed = {name for name, one in held.items() if one.state is ReservationState.COMMITTED}
-        check_release(release, task, committed)
+        spent_on_task = committed.intersection(self._of_task.get(release.task_sha256, {}))
+        check_release(release, task, committed, spent_on_task)
         paid = [event for name in release.reservations for event in held[name].events]
         claim = self._accountant.claim(paid, release.target_delta)
         if not same_epsilon(claim.epsilon, release.epsilon):
