@@ -90,7 +90,8 @@ class TaskManifest:
         rounds: at least one, with consecutive ids from 1.
         trust_level: one of `TRUST_LEVELS`.
         cohort_min: a round with fewer contributions is aborted, nothing is released.
-        cohort_max: contributions beyond this are refused.
+        cohort_max: a round to which more devices come is aborted, nothing is released; at least
+            the population, or one device would take another's place.
         cohort_expected: the public cohort size that the learner's rules use.
         participation_bound: most rounds one user may contribute to; the accountant charges all.
         unit: the privacy unit; `user`.

@@ -74,16 +74,22 @@ class TestOneContribution:
         assert refusal(lambda: made.accept("a", 4))[0] == "second contribution"
         assert made.close().values[0] == 3
 
-    def test_beyond_the_cohort_is_refused_but_a_repetition_is_not(
-        self, new_round: NewRound
-    ) -> None:
+    def test_a_repetition_is_not_beyond_the_cohort(self, new_round: NewRound) -> None:
+        made = new_round(cohort_max=2)
+        made.join("a", 1)
+        made.join("b", 2)
+        made.accept("a", 1)
+        assert made.close().values[0] == 3
+
+    def test_beyond_the_cohort_there_is_no_sum(self, new_round: NewRound) -> None:
+        """A device must not take another one's place: 2 L would lie between with and without it."""
         made = new_round(cohort_max=2)
         made.round.offer("late")
         made.join("a", 1)
         made.join("b", 2)
         assert refusal(lambda: made.accept("late", 4))[0] == "cohort full"
-        made.accept("a", 1)
-        assert made.close().values[0] == 3
+        with pytest.raises(RoundAborted, match="cohort_max = 2"):
+            made.close()
 
     def test_after_the_cut_off_is_refused(self, new_round: NewRound) -> None:
         made = new_round(cohort_min=1)
@@ -108,6 +114,8 @@ class TestOffers:
         made.join("b", 1)
         assert refusal(lambda: made.round.offer("c"))[0] == "cohort full"
         assert made.round.counts.offered == 2
+        with pytest.raises(RoundAborted, match="cohort_max = 2"):
+            made.close()
 
 
 class TestClosingTime:
@@ -123,11 +131,14 @@ class TestClosingTime:
         assert not thread.is_alive()
         assert made.round.is_open  # it is `close` that cuts off
 
-    def test_comes_when_the_cohort_is_full(self, new_round: NewRound) -> None:
+    def test_comes_when_someone_finds_no_room_and_not_before(self, new_round: NewRound) -> None:
         made = new_round(eligible=50, cohort_max=2)
         thread = waiting(made)
         made.join("a")
         made.join("b")
+        thread.join(0.05)
+        assert thread.is_alive()
+        assert refusal(lambda: made.round.offer("c"))[0] == "cohort full"
         thread.join(5)
         assert not thread.is_alive()
 

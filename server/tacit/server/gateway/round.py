@@ -6,7 +6,8 @@ after the cut-off only their sum exists, and the vectors are released.
 
 Guarantee (trust level `central`): every vector in the sum has ℓ2 norm at most the plan's
 `integer_norm`, there is at most one a device, and each came under a consent that stood at the
-cut-off.
+cut-off. Nobody was turned away for want of room: such a round has no sum, for in it one device
+takes another's place, and a sum with or without it would differ by up to twice `integer_norm`.
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ class Round:
         self._offered: set[str] = set()
         self._contributions: dict[str, _Contribution] = {}
         self._open = True
+        self._crowded = False
 
     @property
     def is_open(self) -> bool:
@@ -179,8 +181,8 @@ class Round:
                 now_s = self._monotonic_s()
                 arrived = len(self._contributions)
                 enough = arrived >= self.manifest.cohort_min
-                everyone = min(self.counts.eligible, self.manifest.cohort_max)
-                if now_s >= self._deadline_s or (enough and arrived >= everyone):
+                everyone = enough and arrived >= self.counts.eligible
+                if now_s >= self._deadline_s or everyone or self._crowded:
                     return
                 quiet_until_s = self._last_s + self._quiet_s
                 if enough and now_s >= quiet_until_s:
@@ -198,7 +200,8 @@ class Round:
                 missing, or no longer grants every signal its vector may be made from, is dropped.
 
         Raises:
-            RoundAborted: if the round was closed before, or fewer than `cohort_min` remain.
+            RoundAborted: if the round was closed before, somebody came for whom `cohort_max` left
+                no room, or fewer than `cohort_min` remain.
         """
         with self._condition:
             if not self._open:
@@ -206,6 +209,11 @@ class Round:
             self._open = False
             contributions, self._contributions = self._contributions, {}
             self._condition.notify_all()
+        if self._crowded:
+            raise RoundAborted(
+                f"more than cohort_max = {self.manifest.cohort_max} devices came; a task's cohort "
+                "must have room for its whole population"
+            )
         granted = signals_granted(sorted(contributions))
         kept = [
             contribution.vector
@@ -236,4 +244,6 @@ class Round:
 
     def _check_room(self) -> None:
         if len(self._contributions) >= self.manifest.cohort_max:
+            self._crowded = True
+            self._condition.notify_all()
             raise self.refuse("cohort full", "the cohort is complete")
