@@ -98,6 +98,11 @@ class DeviceRegistry:
             raise Unauthenticated("enrolment: the proof of possession does not verify") from None
         device_id = key_id(public_key)
         digest = _digest(token)
+        # Guesses are turned away before they take the one lock that every append waits for.
+        with self._database.reading() as connection:
+            known = select(tokens.c.token_sha256).where(tokens.c.token_sha256 == digest)
+            if connection.execute(known).first() is None:
+                raise Unauthenticated("enrolment: the token is unknown")
         with self._database.writing() as connection:
             row = connection.execute(
                 select(tokens.c.population, tokens.c.expires_at_ms, tokens.c.used_by).where(
