@@ -59,7 +59,9 @@ def test_popularity_learner_runs(shop: Path) -> None:
         (["--learner", "magic"], 2, "magic"),
         (["--delta", "0.9"], 2, "delta"),
         (["--data", "/no/such/place"], 1, "no such path"),
-        (["--rounds", "1"], 1, "at least"),
+        (["--rounds", "1"], 2, "at least"),
+        (["--epsilon", "1e9"], 2, "expected an epsilon that"),
+        (["--json", "/no/such/place.json"], 2, "/no/such does not exist"),
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], code: int, message: str) -> None:
@@ -68,3 +70,35 @@ def test_bad_input_is_one_line(arguments: list[str], code: int, message: str) ->
     assert message in result.output
     assert "Traceback" not in result.output
     assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"user,item\n,1\n", "line 2: expected a user and an item"),
+        (b'user,item\n1,"' + b"x" * 200_000 + b'"\n', "field larger than"),
+        (b"user,item,timestamp\n1,2,1e300\n", "line 2: expected a timestamp"),
+        (b"user,item,timestamp\n1,2,-5\n", "line 2: expected a timestamp"),
+        (b"user,item,value\n1,2,nan\n", "line 2: expected a finite number"),
+        (b"user,item\n1,2\n2,3\n\n", "5 items or more"),
+        (b"\xff\xfe\x00binary", "it is not text"),
+    ],
+)
+def test_bad_data_is_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_bytes(content)
+    result = CliRunner().invoke(simulate, ["--data", str(path)])
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_a_report_is_written_over_an_old_one_whole(shop: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    out.write_text("old")
+    arguments = ["--data", str(shop), "--learner", "popularity", "--epsilon", "inf"]
+    result = CliRunner().invoke(simulate, [*arguments, "--json", str(out)])
+    assert result.exit_code == 0, result.output
+    assert json.loads(out.read_text())["privacy"]["trust"] == "consent-only"
+    assert [one.name for one in tmp_path.iterdir()] == ["out.json"]

@@ -9,6 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+_NARROW = 74  # characters; below, the table of rounds takes shorter words
+_SHORT = {"eligible": "could", "contributed": "did", "turned away": "away", "noise z": "z"}
+
 
 def render(console: Console, report: Mapping[str, Any]) -> None:
     """Print the report as a person would like to read it."""
@@ -46,10 +49,13 @@ def _people(console: Console, report: Mapping[str, Any]) -> None:
 
 def _rounds(console: Console, report: Mapping[str, Any]) -> None:
     table = Table(box=None, pad_edge=False)
-    table.add_column("round")
-    table.add_column("statistic", no_wrap=True)
+    for name in ("round", "statistic"):
+        table.add_column(name, no_wrap=True)
+    narrow = console.width < _NARROW
     for name in ("eligible", "contributed", "turned away", "noise z", "upload"):
-        table.add_column(name, justify="right")
+        table.add_column(
+            _SHORT.get(name, name) if narrow else name, justify="right", overflow="fold"
+        )
     for one in report["rounds"]:
         table.add_row(
             str(one["round_id"]),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import pathlib
 import tempfile
-from typing import Any
 
 import click
 from rich.console import Console
 
 from tacit.cli._demo_report import render
+from tacit.cli._interrupt import Interrupted, stop_once
 from tacit.cli._progress import Bars
+from tacit.cli._report_file import check_writable, write_report
 from tacit.privacy.errors import PrivacyError
 from tacit.server.errors import ServerError
 from tacit.simulations.demo.options import MIN_DEVICES, SHORT_DEVICES, DemoOptions
@@ -83,7 +84,9 @@ def demo(
     Everything listens on loopback only, over TLS. If a process is killed, the demo stops the rest
     and says how to resume; nothing is spent twice.
     """
+    check_writable(json_path)
     progress = Bars(Console(stderr=True))
+    made: pathlib.Path | None = None
     try:
         if resume is not None:
             _only_resume(context)
@@ -92,21 +95,32 @@ def demo(
             options = DemoOptions(
                 data and str(pathlib.Path(data).resolve()), devices, epsilon, rounds, seed, short
             )
-            state = _new_state(state)
-        with progress:
+            made = None if state is not None and state.exists() else _new_state(state)
+            state = made or _new_state(state)
+        with stop_once(), progress:
             report = Demo(options, state, progress).run()
     except BadExperiment as error:
         raise click.UsageError(str(error)) from None
+    except Interrupted:
+        raise click.ClickException(
+            f"interrupted; every process was stopped{_hint(state)}"
+        ) from None
     except (SimulationError, ServerError, PrivacyError) as error:
-        hint = (
-            ""
-            if state is None or not (state / "demo.json").exists()
-            else (f"\nNothing is lost. Go on with: tacit demo --resume {state}")
-        )
-        raise click.ClickException(f"{error}{hint}") from None
+        raise click.ClickException(f"{error}{_hint(state)}") from None
+    finally:
+        if made is not None:
+            with contextlib.suppress(OSError):
+                made.rmdir()  # only where nothing came to be in it
     if json_path is not None:
-        _write(json_path, report)
+        write_report(json_path, report)
     render(Console(), report)
+
+
+def _hint(state: pathlib.Path | None) -> str:
+    """Say how to go on, if there is anything to go on with."""
+    if state is None or not DemoOptions.saved_in(state):
+        return ""
+    return f"\nNothing is lost. Go on with: tacit demo --resume {state}"
 
 
 def _only_resume(context: click.Context) -> None:
@@ -121,20 +135,16 @@ def _only_resume(context: click.Context) -> None:
 def _new_state(state: pathlib.Path | None) -> pathlib.Path:
     if state is None:
         return pathlib.Path(tempfile.mkdtemp(prefix="tacit-demo-"))
-    if state.exists() and any(state.iterdir()):
-        raise BadExperiment(
-            f"--state: expected a new or empty directory, got {state}; "
-            "to go on with a demo, use --resume"
-        )
     try:
+        if state.exists() and any(state.iterdir()):
+            raise BadExperiment(
+                f"--state: expected a new or empty directory, got {state}; "
+                "to go on with a demo, use --resume"
+            )
         state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadExperiment(f"--state: cannot make {state}: {error.strerror}") from None
+        raise BadExperiment(
+            f"--state: expected a directory that can be made and written, got {state}: "
+            f"{error.strerror}"
+        ) from None
     return state.resolve()
-
-
-def _write(path: pathlib.Path, report: dict[str, Any]) -> None:
-    try:
-        path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise click.ClickException(f"cannot write {path}: {error.strerror}") from None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from tacit.cli._interrupt import Interrupted, stop_once
+from tacit.cli._progress import Bars
+from tacit.cli._report_file import check_writable, write_report
 from tacit.privacy.errors import PrivacyError
 from tacit.server.coordinator.learners import LearnerError
 from tacit.simulations.datasets import Dataset, load
@@ -73,39 +75,38 @@ def simulate(
     """
     if not epsilon > 0.0:
         raise click.BadParameter(
-            f"expected a number above zero, got {epsilon}", param_hint="epsilon"
+            f"expected a number above zero, or inf, got {epsilon}", param_hint="'--epsilon'"
         )
+    check_writable(json_path)
     options = SimulationOptions(learner, epsilon, delta, rounds, split_seed)
-    notes = Console(stderr=True)
+    bars = Bars(Console(stderr=True))
     try:
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
-            console=notes,
-            transient=True,
-        ) as progress:
-            bar = progress.add_task("Reading data", total=None)
+        with stop_once(), bars:
+            bars.step("reading data" if path else "making a population")
             dataset: Dataset = generate() if path is None else load(path)
-            progress.update(bar, description=f"Training on {dataset.n_users:,} users", total=1.0)
-            report = run_simulation(
-                dataset, options, lambda share: progress.update(bar, completed=share)
-            )
+            report = run_simulation(dataset, options, _percent(bars, dataset.n_users))
     except BadExperiment as error:
         raise click.UsageError(str(error)) from error
+    except Interrupted:
+        raise click.ClickException("interrupted; nothing was written") from None
     except (DatasetError, LearnerError, PrivacyError) as error:
         raise click.ClickException(str(error)) from error
     if json_path is not None:
-        _write(json_path, report)
+        write_report(json_path, report.to_json())
     _show(Console(), report)
 
 
-def _write(path: Path, report: SimulationReport) -> None:
-    try:
-        path.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise click.ClickException(f"cannot write {path}: {error.strerror}") from error
+def _percent(bars: Bars, users: int) -> Callable[[float], None]:
+    """Show the share of the work done; what follows the last of it is the accounting."""
+    phase = f"training and scoring, {users:,} users, percent"
+    bars.count(phase, 0, 100)
+
+    def show(share: float) -> None:
+        bars.count(phase, int(100 * share), 100)
+        if share >= 1.0:
+            bars.step("accounting for the spend")
+
+    return show
 
 
 def _show(console: Console, report: SimulationReport) -> None:
@@ -133,7 +134,7 @@ def _show(console: Console, report: SimulationReport) -> None:
     console.print(_privacy_sentence(report))
     sent_bytes = sum(report.payload_bytes)
     console.print(
-        f"Each device would send {len(report.payload_bytes)} vectors, {sent_bytes / 1e3:,.0f} kB "
+        f"Each device would send {len(report.payload_bytes)} vectors, {sent_bytes / 1e3:,.1f} kB "
         f"in all. Took {report.wall_s:.1f} s, {report.cpu_s:.1f} s of processor time, "
         f"{report.peak_rss_bytes / 1e6:,.0f} MB."
     )

@@ -23,6 +23,7 @@ _ALIASES = {
     "timestamp": ("timestamp", "ts", "time"),
 }
 _RATING, _VIEW = "rating", "product_view"
+_LATEST_S = 1e11  # the year 5138 in seconds, 1973 in milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ def read_csv_events(path: Path) -> EventTable:
         known: dict[str, str] = {}
         width = max(columns.values()) + 1
         for number, row in enumerate(rows, start=2):
+            if not row:
+                continue  # an empty line
             if len(row) < width:
                 raise DatasetError(
                     f"{path}, line {number}: expected {width} columns, got {len(row)}"
@@ -71,11 +74,13 @@ def read_csv_events(path: Path) -> EventTable:
             if event is not None:
                 signal = known.get(row[event]) or _signal(path, number, row[event])
                 known[row[event]] = signal
+            if not (row[user] and row[item]):
+                raise DatasetError(f"{path}, line {number}: expected a user and an item, got none")
             table.users.append(row[user])
             table.items.append(row[item])
             table.signals.append(signal)
             table.values.append(1.0 if value is None else _number(path, number, row[value]))
-            stamp = float(number) if when is None else _number(path, number, row[when])
+            stamp = float(number) if when is None else _seconds(path, number, row[when])
             table.timestamps.append(stamp)
     return table
 
@@ -169,7 +174,7 @@ def _ratings(path: Path, separator: str) -> EventTable:
         table.items.append(row[1])
         table.signals.append(_RATING)
         table.values.append(_number(path, number, row[2]))
-        table.timestamps.append(_number(path, number, row[3]))
+        table.timestamps.append(_seconds(path, number, row[3]))
     return table
 
 
@@ -217,6 +222,17 @@ def _number(path: Path, number: int, text: str) -> float:
     if not math.isfinite(parsed):
         raise DatasetError(f"{path}, line {number}: expected a finite number, got {text[:20]!r}")
     return parsed
+
+
+def _seconds(path: Path, number: int, text: str) -> float:
+    """Read Unix seconds, or milliseconds where the number is too large for seconds."""
+    stamp = _number(path, number, text)
+    if not 0 <= stamp <= 1000 * _LATEST_S:
+        raise DatasetError(
+            f"{path}, line {number}: expected a timestamp in Unix seconds or milliseconds, "
+            f"got {text[:20]!r}"
+        )
+    return stamp if stamp <= _LATEST_S else stamp / 1000
 
 
 @contextmanager

@@ -15,6 +15,7 @@ Plain CSV has a header with `user,item` and optionally `event,value,timestamp`.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +123,8 @@ def load(path: str | Path) -> Dataset:
     except (OSError, EOFError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "bad gzip"
         raise DatasetError(f"cannot read {source}: {reason}; expected {_ACCEPTED}") from error
+    except csv.Error as error:
+        raise DatasetError(f"cannot read {source}: {error}; expected {_ACCEPTED}") from error
     except UnicodeDecodeError as error:
         raise DatasetError(f"cannot read {source}: it is not text; expected {_ACCEPTED}") from error
     if not events.users:

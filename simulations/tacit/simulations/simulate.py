@@ -14,10 +14,10 @@ from tacit.client.decide import Model, scores
 from tacit.client.statistics import Profiles
 from tacit.privacy.accounting import EpsilonClaim, GaussianEvent, calibrate, epsilon
 from tacit.privacy.errors import BadParameter
-from tacit.server.coordinator.learners import Learner, PopularityLearner, SpectralLearner
+from tacit.server.coordinator.learners import BadPlan, Learner, PopularityLearner, SpectralLearner
 from tacit.simulations.datasets import Dataset
 from tacit.simulations.engine import EngineRun, run
-from tacit.simulations.errors import BadExperiment
+from tacit.simulations.errors import BadExperiment, DatasetError
 from tacit.simulations.memory import peak_rss_bytes
 from tacit.simulations.metrics import Evaluation, FloatArray, IntArray, Scorer, evaluate
 from tacit.simulations.splits import PUBLIC_SPLIT_SEED, Split, per_user_split
@@ -136,14 +136,16 @@ def simulate(
         on_progress: called with the share of the work done, from 0 to 1.
 
     Raises:
-        BadExperiment: an option is out of range.
-        LearnerError: the learner cannot run with these sizes.
+        BadExperiment: an option is out of range, or the learner cannot run with these sizes.
+        DatasetError: nobody has enough items to hold any out.
     """
     started, cpu_started = time.perf_counter(), time.process_time()
     delta = _check(dataset, options)
     learner = _learner(dataset, options)
     noise_multipliers = _noise_multipliers(learner, options.epsilon, delta)
     split = per_user_split(dataset.profiles(), seed=options.split_seed)
+    if len(split.test.items) == 0:
+        raise DatasetError("expected at least one user with 5 items or more, got none to evaluate")
     report = _progress(on_progress, dataset.n_users * (len(noise_multipliers) + 2))
     engine_run = run(
         split.train,
@@ -220,13 +222,16 @@ def _learner(dataset: Dataset, options: SimulationOptions) -> Learner:
         if options.rounds not in (None, 1):
             raise BadExperiment(f"the popularity learner has 1 round, got {options.rounds}")
         return PopularityLearner(dataset.n_items)
-    return SpectralLearner(
-        dataset.n_items,
-        dataset.n_users,
-        options.epsilon,
-        features=dataset.features,
-        rounds=options.rounds,
-    )
+    try:
+        return SpectralLearner(
+            dataset.n_items,
+            dataset.n_users,
+            options.epsilon,
+            features=dataset.features,
+            rounds=options.rounds,
+        )
+    except BadPlan as error:
+        raise BadExperiment(str(error)) from None
 
 
 def _noise_multipliers(learner: Learner, total: float, delta: float) -> tuple[float, ...]:
@@ -237,7 +242,9 @@ def _noise_multipliers(learner: Learner, total: float, delta: float) -> tuple[fl
     try:
         return calibrate(total, delta, shares)
     except BadParameter as error:
-        raise BadExperiment(str(error)) from error
+        raise BadExperiment(
+            f"expected an epsilon that {len(shares)} rounds can spend, got {total:g}: {error}"
+        ) from None
 
 
 def _progress(

@@ -42,19 +42,30 @@ class DemoOptions:
             raise BadExperiment(f"--epsilon: expected a finite number above 0, got {self.epsilon}")
         if self.devices and self.devices < MIN_DEVICES:
             raise BadExperiment(f"--devices: expected at least {MIN_DEVICES}, got {self.devices}")
-        if self.rounds < 0 or self.seed < 0:
-            raise BadExperiment("--rounds and --seed: expected numbers of 0 or more")
+        for name, value in (("--rounds", self.rounds), ("--seed", self.seed)):
+            if value < 0:
+                raise BadExperiment(f"{name}: expected a number of 0 or more, got {value}")
+        if self.short and self.devices > SHORT_DEVICES:
+            raise BadExperiment(
+                f"--short: expected at most {SHORT_DEVICES} devices, got --devices {self.devices}; "
+                "drop one of the two"
+            )
 
     def device_limit(self) -> int | None:
         """Return the largest number of devices to run, or None for no limit."""
         if self.short:
-            return min(self.devices or SHORT_DEVICES, SHORT_DEVICES)
+            return self.devices or SHORT_DEVICES
         return self.devices or None
 
     def save(self, state: pathlib.Path) -> None:
         """Write the options into a state directory."""
         text = json.dumps(dataclasses.asdict(self), indent=2)
         (state / _FILE).write_text(text + "\n", encoding="utf-8")
+
+    @staticmethod
+    def saved_in(state: pathlib.Path) -> bool:
+        """Say whether a state directory holds the options of a demo."""
+        return (state / _FILE).is_file()
 
     @classmethod
     def load(cls, state: pathlib.Path) -> DemoOptions:

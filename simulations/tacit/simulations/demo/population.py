@@ -108,7 +108,9 @@ def demo_population(options: DemoOptions) -> DemoPopulation:
     if limit is not None and limit < dataset.n_users:
         users = np.sort(np.random.default_rng(options.seed).permutation(users)[:limit])
     elif limit is not None and limit > dataset.n_users:
-        raise BadExperiment(f"--devices: expected at most {dataset.n_users} users, got {limit}")
+        raise BadExperiment(
+            f"--devices: expected at most the {dataset.n_users} users of the data, got {limit}"
+        )
     split = per_user_split(dataset.profiles())
     test, train = split.test, split.train
     held_out = tuple(test.items[test.indptr[u] : test.indptr[u + 1]] for u in users)

@@ -29,6 +29,7 @@ from tacit.privacy.notice import NoticeDocument
 from tacit.server.coordinator.superlink import APP_DIR
 from tacit.server.ledger.client import LedgerClient
 from tacit.simulations.demo.deployment import ACCOUNT, POPULATION, Deployment
+from tacit.simulations.demo.feasibility import check_feasible
 from tacit.simulations.demo.options import DemoOptions
 from tacit.simulations.demo.population import DemoPopulation, demo_population
 from tacit.simulations.demo.report import build_report
@@ -69,6 +70,10 @@ class Demo:
         state: the state directory.
         progress: hears how far it is.
         app: the Flower app to run; tests pass one that also records the sums.
+
+    Raises:
+        BadExperiment: if no demo can be made with these options; nothing was written.
+        DatasetError: if the data cannot be read; likewise.
     """
 
     def __init__(
@@ -83,9 +88,10 @@ class Demo:
         self._progress = progress
         progress.step("preparing the population")
         self._population: DemoPopulation = demo_population(options)
+        self._delta = target_delta(len(self._population.users))
+        check_feasible(options, self._population, self._delta)
         self._deployment = Deployment(state)
         options.save(self._deployment.state)
-        self._delta = target_delta(len(self._population.users))
         self._rounds: dict[int, dict[str, Any]] = self._saved_rounds()
 
     def run(self) -> dict[str, Any]:

@@ -1,0 +1,57 @@
+"""`tacit ledger` pointed at something that is no ledger says what it expected."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tacit.cli.ledger import ledger
+
+
+@pytest.mark.parametrize("verb", ["verify", "show"])
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_no_ledger_is_one_line(tmp_path: Path, verb: str, kind: str) -> None:
+    path = tmp_path / "thing"
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(b"\x00\xff nonsense")
+    result = CliRunner().invoke(ledger, [verb, str(path)])
+    assert result.exit_code == 1
+    assert "expected an exported ledger" in result.output
+    assert str(path) in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_a_demo_state_directory_names_its_export(tmp_path: Path) -> None:
+    (tmp_path / "ledger-export").mkdir()
+    result = CliRunner().invoke(ledger, ["verify", str(tmp_path)])
+    assert result.exit_code == 1
+    assert f"try {tmp_path / 'ledger-export'}" in result.output
+
+
+def test_json_stays_json_for_what_is_no_ledger(tmp_path: Path) -> None:
+    result = CliRunner().invoke(ledger, ["verify", str(tmp_path), "--json"])
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["ok"] is False
+
+
+@pytest.mark.parametrize("key", ["zz", "abcd", ""])
+def test_a_key_has_64_digits(tmp_path: Path, key: str) -> None:
+    result = CliRunner().invoke(ledger, ["verify", str(tmp_path), "--key", key])
+    assert result.exit_code == 2
+    assert "expected 64 hexadecimal digits" in result.output
+
+
+def test_export_refuses_what_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    target = tmp_path / "out"
+    result = CliRunner().invoke(
+        ledger, ["export", "--database", str(tmp_path / "state"), str(target)]
+    )
+    assert result.exit_code == 1
+    assert "expected an exported ledger" in result.output
+    assert not target.exists()
