@@ -60,7 +60,9 @@ from tacit.simulations.errors import BadExperiment, SimulationError
     type=click.Path(dir_okay=False, path_type=pathlib.Path),
     help="Write the report here as well.",
 )
-@click.option("--short", is_flag=True, help=f"At most {SHORT_DEVICES} devices, for CI.")
+@click.option(
+    "--short", is_flag=True, help=f"{SHORT_DEVICES} devices, or fewer with --devices; for CI."
+)
 @click.pass_context
 def demo(
     context: click.Context,

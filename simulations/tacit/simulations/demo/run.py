@@ -29,6 +29,7 @@ from tacit.privacy.notice import NoticeDocument
 from tacit.server.coordinator.superlink import APP_DIR
 from tacit.server.ledger.client import LedgerClient
 from tacit.simulations.demo.deployment import ACCOUNT, POPULATION, Deployment
+from tacit.simulations.demo.descendants import Descendants
 from tacit.simulations.demo.feasibility import check_feasible
 from tacit.simulations.demo.options import DemoOptions
 from tacit.simulations.demo.population import DemoPopulation, demo_population
@@ -93,6 +94,7 @@ class Demo:
         self._deployment = Deployment(state)
         options.save(self._deployment.state)
         self._rounds: dict[int, dict[str, Any]] = self._saved_rounds()
+        self._descendants = Descendants()
 
     def run(self) -> dict[str, Any]:
         """Run or resume; returns the report.
@@ -102,14 +104,17 @@ class Demo:
         """
         started_s = time.monotonic()
         try:
-            with Supervisor(self._deployment.path("logs")) as supervisor:
-                self._start_ledger(supervisor)
-                self._open_account()
-                self._start_flower(supervisor)
-                self._start_gateway(supervisor)
-                fleet = self._start_fleet(supervisor)
-                self._train(supervisor, fleet)
-                self._progress.step("stopping every process")
+            with self._descendants, Supervisor(self._deployment.path("logs")) as supervisor:
+                try:
+                    self._start_ledger(supervisor)
+                    self._open_account()
+                    self._start_flower(supervisor)
+                    self._start_gateway(supervisor)
+                    fleet = self._start_fleet(supervisor)
+                    self._train(supervisor, fleet)
+                    self._progress.step("stopping every process")
+                finally:
+                    self._descendants.note()
         finally:
             self._deployment.clean_up()
         self._progress.step("verifying the ledger offline")
@@ -252,6 +257,7 @@ class Demo:
         with grpc.insecure_channel(f"unix:{deployment.bridge_socket}") as channel:
             gateway = gateway_pb2_grpc.GatewayServiceStub(channel)
             while fleet.process.popen.poll() is None:
+                self._descendants.note()
                 supervisor.check()
                 self._watch_rounds(gateway)
                 if not outcome:
