@@ -98,7 +98,8 @@ class Checkpoint:
 
     def _write(self, name: str, data: bytes) -> None:
         temporary = self._dir / f".{name}.tmp"
-        with temporary.open("wb") as file:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

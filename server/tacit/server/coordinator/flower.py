@@ -48,11 +48,11 @@ _MAX_FEATURE_BYTES = 1 << 30
 
 
 class GridRunner:
-    """Runs a round on every connected gateway and adds up their sums.
+    """Runs a round on the connected gateway.
 
     Args:
-        grid: Flower's grid; one node is one gateway.
-        node_wait_s: how long to wait for the first gateway to connect.
+        grid: Flower's grid; its one node is the gateway.
+        node_wait_s: how long to wait for the gateway to connect.
     """
 
     def __init__(self, grid: Grid, node_wait_s: float = 60.0) -> None:
@@ -60,43 +60,32 @@ class GridRunner:
         self._node_wait_s = node_wait_s
 
     def run(self, request: gateway_pb2.RunRoundRequest, timeout_s: float) -> CohortSum:
-        """Send the round out and collect every gateway's sum.
+        """Send the round to the gateway and wait for its sum.
 
         Raises:
-            RoundFailed: if no gateway is connected, or one of them answers with an error or not at
-                all. A round is all gateways or nothing: a partial sum would be a second answer to
-                the same question once the missing gateway comes back.
+            RoundFailed: if no gateway is connected, or it answers with an error or not at all; or
+                if several are: nothing binds a device to one gateway yet, so a device that sent to
+                two would be in the sum twice, beyond the sensitivity that noise is scaled to.
         """
         content = {REQUEST: request.SerializeToString(), TIMEOUT_S: timeout_s}
-        messages = [
-            Message(RecordDict({RECORD: ConfigRecord({**content})}), node_id, "train")
-            for node_id in self._nodes()
-        ]
-        waiting = set(self._grid.push_messages(messages))
+        record = RecordDict({RECORD: ConfigRecord({**content})})
+        waiting = set(self._grid.push_messages([Message(record, self._gateway(), "train")]))
         deadline_s = time.monotonic() + timeout_s + _MARGIN_S
-        sums: list[CohortSum] = []
-        while waiting:
-            if time.monotonic() > deadline_s:
-                raise RoundFailed(f"{len(waiting)} gateways did not answer in time")
+        while time.monotonic() < deadline_s:
             for reply in self._grid.pull_messages(waiting):
-                waiting.discard(reply.metadata.reply_to_message_id)
-                sums.append(_cohort_sum(reply))
-            if waiting:
-                time.sleep(_POLL_S)
-        total = np.zeros_like(sums[0].values)
-        for one in sums:
-            if one.values.shape != total.shape:
-                raise RoundFailed("gateways answered with sums of different lengths")
-            total += one.values
-        return CohortSum(values=total, contributions=sum(s.contributions for s in sums))
+                return _cohort_sum(reply)
+            time.sleep(_POLL_S)
+        raise RoundFailed("the gateway did not answer in time")
 
-    def _nodes(self) -> list[int]:
+    def _gateway(self) -> int:
         deadline_s = time.monotonic() + self._node_wait_s
         while not (nodes := list(self._grid.get_node_ids())):
             if time.monotonic() > deadline_s:
                 raise RoundFailed("no gateway is connected to the SuperLink")
             time.sleep(_POLL_S)
-        return nodes
+        if len(nodes) > 1:
+            raise RoundFailed(f"expected one gateway on the SuperLink, got {len(nodes)}")
+        return int(nodes[0])
 
 
 def run_coordinator(runner: RoundRunner, config_path: str) -> None:

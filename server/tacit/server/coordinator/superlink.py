@@ -58,8 +58,10 @@ class FlowerFiles:
     def environment(self) -> Mapping[str, str]:
         """Return the environment every Flower process needs."""
         bin_dir = str(pathlib.Path(sys.executable).parent)
+        # A proxy of the host must not carry what goes between processes of one deployment.
+        inherited = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
         return {
-            **os.environ,
+            **inherited,
             "PATH": f"{bin_dir}{os.pathsep}{os.environ.get('PATH', '')}",
             "FLWR_HOME": str(self.home),
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",

@@ -161,6 +161,8 @@ class Gateway:
         """Return a round context or model blob; blobs are public and content-addressed."""
         with self._lock:
             found, running = self._blobs.get(sha256), self._running
+        if running is not None and sha256.hex() == running.opening.header.context_sha256:
+            found = running.opening.context  # whatever others made the cache forget
         if found is None:
             found = self._ledger.get_blob(sha256)
             self._keep_blob(found)
