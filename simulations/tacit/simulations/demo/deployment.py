@@ -80,6 +80,10 @@ class Deployment:
         """Return a path below the state directory."""
         return self.state.joinpath(*parts)
 
+    def address(self, name: str) -> str:
+        """Return the loopback address of `ledger`, `gateway`, `superlink` or `supernode`."""
+        return f"127.0.0.1:{getattr(self.ports, name)}"
+
     def key_file(self, role: str) -> pathlib.Path:
         """Return the file of a role's signing key."""
         return self.path("keys", f"{role}.key")

@@ -85,12 +85,8 @@ class HostedDevice:
         ) as device:
             yield device
 
-    def set_up(self, token: str) -> bool:
-        """Decide about consent, record the user's events, enrol; done steps are not repeated.
-
-        Returns:
-            True if the device consents to `learn` on at least one signal.
-        """
+    def set_up(self, token: str) -> None:
+        """Decide about consent, record the user's events, enrol; done steps are not repeated."""
         with self.opened() as device:
             if not device.events.count():
                 signals = self.role.learn_signals
@@ -104,7 +100,6 @@ class HostedDevice:
             session = self._session(device)
             session.enrol(token)
             session.push_consents()
-            return bool(device.consents.permitted("learn", device.clock_ms()))
 
     def withdraw(self) -> None:
         """Withdraw `learn` and tell the ledger."""

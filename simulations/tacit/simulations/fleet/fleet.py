@@ -69,10 +69,10 @@ class Fleet:
 
     def _set_up(self) -> int:
         tokens: list[str] = json.loads(pathlib.Path(self._config.tokens).read_text("ascii"))
-        consents = self._each(
+        enrolled = self._each(
             "enrolling devices", lambda d: d.set_up(tokens[d.number]), self.devices
         )
-        return sum(consent is True for consent in consents.values())
+        return sum(bool(self.devices[number].role.learn_signals) for number in enrolled)
 
     def _answer_rounds(self) -> None:
         """Answer every round that opens, until a release is announced."""

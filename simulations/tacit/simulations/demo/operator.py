@@ -1,0 +1,44 @@
+"""What a deployment's operator does before anyone can take part."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from tacit.client import ConsentTerms
+from tacit.privacy.budget_documents import AccountDocument
+from tacit.privacy.notice import NoticeDocument
+from tacit.server.ledger.client import LedgerClient
+from tacit.simulations.demo.deployment import ACCOUNT, POPULATION, Deployment
+
+_TOKEN_TTL_MS = 3_600_000
+
+
+def open_account(
+    deployment: Deployment, cap_epsilon: float, target_delta: float, devices: int
+) -> None:
+    """Publish the notice, open the budget account, and issue one enrolment token a device.
+
+    Notice and account are recorded once, however often this runs; tokens are made anew.
+    """
+    terms = ConsentTerms()
+    notice = NoticeDocument(
+        terms.notice_id, terms.notice_version, terms.language, terms.notice_text
+    )
+    account = AccountDocument(
+        account_id=ACCOUNT,
+        population=POPULATION,
+        cap_epsilon=cap_epsilon,
+        target_delta=target_delta,
+        quotas={"learn": cap_epsilon},
+    )
+    expires_at_ms = time.time_ns() // 1_000_000 + _TOKEN_TTL_MS
+    with LedgerClient(
+        deployment.address("ledger"), deployment.authority_pem, deployment.keys["operator"]
+    ) as ledger:
+        ledger.append_governance("notice", notice.to_json())
+        ledger.append_governance("account", account.to_json())
+        tokens = ledger.create_tokens(POPULATION, devices, expires_at_ms)
+    path = deployment.path("fleet", "tokens.json")
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(tokens), encoding="ascii")
