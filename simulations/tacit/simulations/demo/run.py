@@ -20,10 +20,10 @@ from typing import Any
 
 from tacit.server.coordinator.superlink import APP_DIR
 from tacit.simulations.demo import configurations
+from tacit.simulations.demo.account import open_account
 from tacit.simulations.demo.deployment import Deployment
 from tacit.simulations.demo.descendants import Descendants
 from tacit.simulations.demo.feasibility import check_feasible
-from tacit.simulations.demo.operator import open_account
 from tacit.simulations.demo.options import DemoOptions
 from tacit.simulations.demo.population import DemoPopulation, demo_population
 from tacit.simulations.demo.report import build_report
@@ -123,7 +123,7 @@ class Demo:
         config = deployment.write_config(
             "fleet", configurations.fleet_config(deployment, self._options, self._delta)
         )
-        command = [sys.executable, "-m", "tacit.simulations.fleet", "--config", str(config)]
+        command = _python("tacit.simulations.fleet", config)
         process = supervisor.start("fleet", command, read_output=True)
         return FleetWatch(process, self._progress)
 
@@ -183,7 +183,7 @@ class Demo:
 
 
 def _python(module: str, config: pathlib.Path) -> list[str]:
-    return [sys.executable, "-m", module, "--config", str(config), "--exit-with-parent"]
+    return [sys.executable, "-m", module, "--config", str(config)]
 
 
 def _listening(address: str) -> bool:

@@ -1,27 +1,25 @@
 """Start, watch and stop the processes of a deployment on this machine.
 
-Every process gets a log file and a process group of its own, and is told by the kernel to stop
-when this one dies; none leaves a core dump. Flower's processes start children of their own;
+Every process gets a log file, a process group of its own and a leash (`leash.py`): the kernel tells
+it to stop when this process dies, and it leaves no core dump. Flower's processes start children of their own;
 stopping a process stops its whole group.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import pathlib
-import resource
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tacit.simulations.demo import leash
 from tacit.simulations.errors import DemoFailed
 
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
 _POLL_S = 0.1
 _TAIL_LINES = 3
 
@@ -74,14 +72,13 @@ class Supervisor:
         log = self._log_dir / f"{name}.log"
         with log.open("ab") as file:
             popen = subprocess.Popen(
-                list(command),
+                [sys.executable, "-I", leash.__file__, str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if read_output else file,
                 stderr=file,
                 env=None if env is None else dict(env),
                 text=True,
                 start_new_session=True,
-                preexec_fn=_stop_with_parent,
             )
         process = Process(name, popen, log)
         self._processes[name] = process
@@ -140,12 +137,6 @@ class Supervisor:
 
     def _log(self, name: str) -> pathlib.Path:
         return self._log_dir / f"{name}.log"
-
-
-def _stop_with_parent() -> None:
-    # A core dump would put contributions, sums before noise and keys on the disk.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _signal_group(process: Process, number: signal.Signals) -> None:
