@@ -1,8 +1,8 @@
 """Start, watch and stop the processes of a deployment on this machine.
 
-Every process gets a log file, a process group of its own and a leash (`leash.py`): the kernel tells
-it to stop when this process dies, and it leaves no core dump. Flower's processes start children of their own;
-stopping a process stops its whole group.
+Every process gets a log file, a process group of its own and a leash (`leash.py`): the kernel
+tells it to stop when this process dies, and it leaves no core dump. Flower's processes start
+children of their own; stopping a process stops its whole group.
 """
 
 from __future__ import annotations
