@@ -1,7 +1,7 @@
 """Ed25519 signatures with domain separation.
 
-A signature is made over `"tacit/v1/" + context + "\\0" + body`, so a signature given for one kind
-of document (a request, a task, a consent event) never verifies as another.
+A signature is made over `"tacit/v1/" + context`, a zero byte and the body, so a signature given for
+one kind of document (a request, a task, a consent event) never verifies as another.
 """
 
 from __future__ import annotations
