@@ -124,7 +124,7 @@ class Demo:
             "fleet", configurations.fleet_config(deployment, self._options, self._delta)
         )
         command = _python("tacit.simulations.fleet", config)
-        process = supervisor.start("fleet", command, read_output=True)
+        process = supervisor.start("fleet", command, read_output=True, may_finish=True)
         return FleetWatch(process, self._progress)
 
     def _connect_flower(self, supervisor: Supervisor) -> None:
@@ -164,10 +164,8 @@ class Demo:
                 log = self._flwr(self._flower.show_log(run), "read the coordinator's log")
                 raise DemoFailed(f"coordinator did not start: {_last_line(log)}")
             time.sleep(_POLL_S)
+        supervisor.check()
         rounds.look()
-        if fleet.process.popen.returncode != 0:
-            supervisor.check()
-        supervisor.forget("fleet")
 
     def _wait_listening(self, supervisor: Supervisor, name: str) -> None:
         address = self._deployment.address(name)

@@ -32,11 +32,13 @@ class Process:
         name: as people know it: `ledger`, `superlink`, `gateway`, `supernode`, `fleet`.
         popen: the handle.
         log: its standard error (and output, unless read by the caller).
+        may_finish: ending with code 0 is no failure.
     """
 
     name: str
     popen: subprocess.Popen[str]
     log: pathlib.Path
+    may_finish: bool
 
 
 class Supervisor:
@@ -60,6 +62,7 @@ class Supervisor:
         *,
         env: Mapping[str, str] | None = None,
         read_output: bool = False,
+        may_finish: bool = False,
     ) -> Process:
         """Start a process; its output goes to `NAME.log`.
 
@@ -68,6 +71,7 @@ class Supervisor:
             command: program and arguments.
             env: its environment; ours by default.
             read_output: keep standard output as a pipe for the caller to read.
+            may_finish: it has work that ends; ending with code 0 is then no failure.
         """
         log = self._log_dir / f"{name}.log"
         with log.open("ab") as file:
@@ -80,7 +84,7 @@ class Supervisor:
                 text=True,
                 start_new_session=True,
             )
-        process = Process(name, popen, log)
+        process = Process(name, popen, log, may_finish)
         self._processes[name] = process
         return process
 
@@ -107,17 +111,9 @@ class Supervisor:
         """
         for process in self._processes.values():
             code = process.popen.poll()
-            if code is not None:
+            if code is not None and not (code == 0 and process.may_finish):
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
                 raise DemoFailed(f"{process.name} {how}{_tail(process.log)}")
-
-    def forget(self, name: str) -> None:
-        """Stop watching a process that has ended as it should."""
-        self._processes.pop(name, None)
-
-    def pid(self, name: str) -> int:
-        """Return a process's id."""
-        return self._processes[name].popen.pid
 
     def stop(self, grace_s: float = 5.0) -> None:
         """Stop every process group, last started first: SIGTERM, then SIGKILL after `grace_s`."""
