@@ -30,15 +30,10 @@ from tacit.simulations.demo.report import build_report
 from tacit.simulations.demo.supervisor import Supervisor
 from tacit.simulations.demo.watch import CoordinatorWatch, FleetWatch, Progress, RoundWatch
 from tacit.simulations.errors import DemoFailed
+from tacit.simulations.simulate import default_delta
 
 _START_TIMEOUT_S = 60.0
 _POLL_S = 0.25
-_MAX_DELTA = 1e-5
-
-
-def target_delta(devices: int) -> float:
-    """δ = 1e-5, or a tenth of 1/N for populations where that is smaller."""
-    return min(_MAX_DELTA, 0.1 / devices)
 
 
 class Demo:
@@ -67,7 +62,7 @@ class Demo:
         self._progress = progress
         progress.step("preparing the population")
         self._population: DemoPopulation = demo_population(options)
-        self._delta = target_delta(len(self._population.users))
+        self._delta = default_delta(len(self._population.users))
         check_feasible(options, self._population, self._delta)
         self._deployment = Deployment(state)
         options.save(self._deployment.state)
