@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
+from tacit.server.config_file import load_config
 from tacit.server.errors import BadConfig
 
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -91,17 +91,4 @@ class CoordinatorConfig:
         Raises:
             BadConfig: if it cannot be read, or a key is unknown, missing or out of range.
         """
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
-            raise BadConfig(f"coordinator: expected a JSON file, {error}") from None
-        if not isinstance(document, dict):
-            raise BadConfig("coordinator: expected a JSON object")
-        values = cast("dict[str, Any]", document)
-        known = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise BadConfig(f"coordinator: unknown key {unknown[0]!r}")
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise BadConfig(f"coordinator: {error}") from None
+        return load_config(cls, path, "coordinator")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import pathlib
 import re
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
+from tacit.server.config_file import load_config
 from tacit.server.errors import BadConfig
 
 _KEY = re.compile("[0-9a-f]{64}")
@@ -69,17 +69,4 @@ class GatewayConfig:
         Raises:
             BadConfig: if it cannot be read, or a key is unknown, missing or out of range.
         """
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
-            raise BadConfig(f"gateway configuration: expected a JSON file, {error}") from None
-        if not isinstance(document, dict):
-            raise BadConfig("gateway configuration: expected a JSON object")
-        values = cast("dict[str, Any]", document)
-        known = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise BadConfig(f"gateway configuration: unknown key {unknown[0]!r}")
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise BadConfig(f"gateway configuration: {error}") from None
+        return load_config(cls, path, "gateway configuration")
