@@ -23,7 +23,7 @@ from tacit.client import Catalogue, DevicePolicy, DeviceSession, FileKeyProvider
 from tacit.client.installed import InstalledRelease
 from tacit.client.policy import TrustRoots
 from tacit.client.wire import CheckIn, LoggedEntry, RoundOffer, Traffic
-from tacit.privacy.accounting import GaussianEvent, epsilon_rdp
+from tacit.privacy.accounting import GaussianEvent, epsilon_bound
 from tacit.privacy.arrays import pack_arrays
 from tacit.privacy.checkpoint import Checkpoint, sign
 from tacit.privacy.governance import GovernanceEntry
@@ -56,7 +56,7 @@ class InMemoryServers:
         self.manifest = TaskManifest(
             "task", "people", "learn", "spectral/1", {"product_view": 1.0}, (plan,), "central",
             2, 2000, 943, 1, "user", "add_remove",
-            epsilon_rdp([GaussianEvent(4.0)], DELTA) + 1e-6, DELTA, "account",
+            epsilon_bound([GaussianEvent(4.0)], DELTA) + 1e-6, DELTA, "account",
             catalogue.digest.hex(), now_ms, now_ms + HOUR_MS, 0,
         )  # fmt: skip
         self.offer(self.manifest)

@@ -34,7 +34,7 @@ def test_writes_the_documented_json(shop: Path, tmp_path: Path) -> None:
     assert (privacy["delta"], privacy["unit"]) == (1e-5, "user")
     assert (privacy["neighboring_relation"], privacy["trust"]) == ("add_remove", "central")
     assert privacy["rounds"] == len(privacy["noise_multiplier"]) == 3
-    assert privacy["accountant"].startswith("opacus-rdp ")
+    assert privacy["accountant"].startswith("tacit-gaussian ")
     names = {"recall@20", "ndcg@100", "ndcg@10", "hit_rate@10"}
     assert set(report["metrics"]) == set(report["baselines"]["popularity"]) == names
     assert set(report["cost"]) == {

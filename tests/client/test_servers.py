@@ -29,7 +29,7 @@ from tacit.client import (
 )
 from tacit.client.sync import run
 from tacit.client.transport import Connection
-from tacit.privacy.accounting import GaussianEvent, epsilon_rdp
+from tacit.privacy.accounting import GaussianEvent, epsilon_bound
 from tacit.privacy.arrays import pack_arrays
 from tacit.privacy.budget_documents import AccountDocument, ReserveDocument
 from tacit.privacy.release import ReleaseManifest
@@ -86,7 +86,7 @@ class Deployment:
             participation_bound=1,
             unit="user",
             neighboring_relation="add_remove",
-            epsilon=round(epsilon_rdp([GaussianEvent(2.0)], DELTA) + 1e-6, 6),
+            epsilon=round(epsilon_bound([GaussianEvent(2.0)], DELTA) + 1e-6, 6),
             target_delta=DELTA,
             budget_account="account",
             catalogue_sha256=_catalogue().digest.hex(),

@@ -35,7 +35,7 @@ from tacit.client.offers import Offer
 from tacit.client.statistics import Profiles, contributions
 from tacit.client.sync import run
 from tacit.client.wire import CheckIn, LoggedEntry, RoundOffer, Traffic
-from tacit.privacy.accounting import GaussianEvent, epsilon_rdp
+from tacit.privacy.accounting import GaussianEvent, epsilon_bound
 from tacit.privacy.arrays import pack_arrays
 from tacit.privacy.checkpoint import Checkpoint, sign
 from tacit.privacy.consent import ConsentEvent
@@ -137,7 +137,7 @@ class World:
             participation_bound=len(rounds),
             unit="user",
             neighboring_relation="add_remove",
-            epsilon=round(epsilon_rdp(events, 1e-3) + 1e-6, 6),
+            epsilon=round(epsilon_bound(events, 1e-3) + 1e-6, 6),
             target_delta=1e-3,
             budget_account="a",
             catalogue_sha256=_catalogue().digest.hex(),
@@ -307,7 +307,7 @@ def test_a_session_enrols_consents_contributes_and_installs(tmp_path: Path, worl
         state = device.state()
         assert (state.population, state.pending_consents, state.rounds) == (POPULATION, 0, 1)
         assert state.release_version == 1
-        assert state.epsilon == pytest.approx(epsilon_rdp([GaussianEvent(2.0)], 1e-2))
+        assert state.epsilon == pytest.approx(epsilon_bound([GaussianEvent(2.0)], 1e-2))
         assert device.recommend().model_version == 1
         assert device.recommend().items[0].source == "model"
         again = run(device, session)
@@ -762,7 +762,7 @@ def test_whatever_the_context_the_integers_keep_their_norm(
 
 def test_a_task_beyond_the_devices_own_cap_is_refused(tmp_path: Path, world: World) -> None:
     world.publish_task()
-    needed = epsilon_rdp([GaussianEvent(2.0, 2)], 1e-2)
+    needed = epsilon_bound([GaussianEvent(2.0, 2)], 1e-2)
     for cap, accepted in ((needed * 0.99, False), (needed * 1.01, True)):
         with _open(tmp_path, policy=DevicePolicy(max_epsilon=cap)) as device:
             device.enrolled(POPULATION)
@@ -785,7 +785,7 @@ def test_a_trust_level_the_app_does_not_accept_is_refused(tmp_path: Path, world:
 
 
 def test_tasks_add_up_over_the_devices_life(tmp_path: Path, world: World) -> None:
-    cap = epsilon_rdp([GaussianEvent(2.0, 3)], 1e-2)
+    cap = epsilon_bound([GaussianEvent(2.0, 3)], 1e-2)
     with _open(tmp_path, policy=DevicePolicy(max_epsilon=cap)) as device:
         device.enrolled(POPULATION)
         device.consent("learn", ["purchase"], True)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tacit.privacy.accounting import GaussianEvent, epsilon_opacus, epsilon_rdp, round_up
+from tacit.privacy.accounting import GaussianEvent, epsilon_bound, epsilon_opacus, round_up
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.tiles import read_entries
 from tacit.server.errors import VerificationFailed
@@ -34,7 +34,7 @@ def test_epsilon_printed_stored_and_recomputed_are_equal(finished_demo: Finished
         for e in entries
         if e.kind == "budget.reserve"
     ]
-    recomputed = round_up(epsilon_opacus(events, privacy["delta"]))
+    recomputed = round_up(epsilon_bound(events, privacy["delta"]))
     last_commit = [e for e in entries if e.kind == "budget.commit"][-1]
     release = next(e for e in entries if e.kind == "release")
     assert privacy["epsilon"] == recomputed
@@ -43,7 +43,8 @@ def test_epsilon_printed_stored_and_recomputed_are_equal(finished_demo: Finished
     assert recomputed <= privacy["cap_epsilon"]
     # Devices reckon for themselves, and were exposed to no more than was spent.
     assert 0 < privacy["epsilon_on_devices_at_most"] <= recomputed
-    assert epsilon_rdp(events, privacy["delta"]) == pytest.approx(recomputed, abs=1e-5)
+    # Renyi accounting, by a library, is above and near.
+    assert recomputed <= epsilon_opacus(events, privacy["delta"]) <= 1.2 * recomputed
 
 
 def test_every_commit_has_an_earlier_reservation(finished_demo: FinishedDemo) -> None:

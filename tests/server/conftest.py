@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tacit.privacy.accounting import GaussianEvent, epsilon_rdp
+from tacit.privacy.accounting import GaussianEvent, epsilon_bound
 from tacit.privacy.budget_documents import AccountDocument, ReserveDocument
 from tacit.privacy.consent import NO_PREDECESSOR, ConsentEvent, NoticeShown, event_digest
 from tacit.privacy.release import ReleaseManifest
@@ -154,7 +154,7 @@ class Deployment:
             participation_bound=rounds,
             unit="user",
             neighboring_relation="add_remove",
-            epsilon=epsilon_rdp([GaussianEvent(z, rounds)], DELTA),
+            epsilon=epsilon_bound([GaussianEvent(z, rounds)], DELTA),
             target_delta=DELTA,
             budget_account="main",
             catalogue_sha256=CATALOGUE,

@@ -10,7 +10,7 @@ from tacit.client.participation import ParticipationLog
 from tacit.client.policy import DevicePolicy, TrustRoots
 from tacit.client.statistics import STATISTICS
 from tacit.client.wire import RoundOffer
-from tacit.privacy.accounting import GaussianEvent, epsilon_rdp
+from tacit.privacy.accounting import GaussianEvent, epsilon_bound
 from tacit.privacy.canonical import parse_canonical
 from tacit.privacy.errors import PrivacyError
 from tacit.privacy.governance import GovernanceEntry
@@ -92,7 +92,7 @@ def accept_offer(
         events = [GaussianEvent(p.noise_multiplier) for p in manifest.rounds]
     except PrivacyError as error:
         raise OfferRefused(f"step 8, statistic: {error}") from None
-    if epsilon_rdp(events, manifest.target_delta) > manifest.epsilon * _ROUNDING:
+    if epsilon_bound(events, manifest.target_delta) > manifest.epsilon * _ROUNDING:
         raise OfferRefused("step 9, epsilon: the rounds cost more than the manifest states")
     _check_policy(manifest, task_sha256, plan, own)
     return Offer(manifest, task_sha256, header, plan, signals, offered.capability)

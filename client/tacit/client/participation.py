@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tacit.client.store import Store
-from tacit.privacy.accounting import GaussianEvent, epsilon_rdp
+from tacit.privacy.accounting import GaussianEvent, epsilon_bound
 from tacit.privacy.canonical import Fields, canonical_json, encode_real, parse_canonical
 
 _KIND = "participation"
@@ -124,7 +124,7 @@ class ParticipationLog:
         """Return the ε this device was exposed to, at `target_delta`.
 
         What it covers: the noised sums of every round entered, and of `extra` rounds if it takes
-        part in those too, at trust level `central`, composed by RDP with full participation.
+        part in those too, at trust level `central`, composed in closed form, each in full.
         """
         taken = [GaussianEvent(entry.noise_multiplier) for entry in self.entries()]
-        return epsilon_rdp([*taken, *extra], target_delta)
+        return epsilon_bound([*taken, *extra], target_delta)

@@ -3,6 +3,7 @@
     what leaves a device   quantize, blocks, rounding
     what is added          discrete_gaussian
     what it costs          accounting, gaussian_event, budget, budget_documents
+                           (accounting_closed_form, accounting_rdp, accounting_libraries)
     what is signed         canonical, signatures, governance, task, release, capability, requests
     what is agreed         signals, consent, notice, receipt
     what is proved         merkle, checkpoint, tiles

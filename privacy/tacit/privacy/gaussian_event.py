@@ -8,6 +8,9 @@ from tacit.privacy.errors import BadDocument, BadParameter
 
 MIN_NOISE_MULTIPLIER = 1e-3
 MAX_NOISE_MULTIPLIER = 1e4
+MIN_SENSITIVITY = 1024
+"""Smallest l2 bound L on the integers of a contribution. `RoundPlan` enforces it, and the closed
+form of the accountant rests on it: on so fine a lattice the noise is as good as continuous."""
 _MAX_COUNT = 1 << 31
 _MECHANISM = "discrete_gaussian"
 

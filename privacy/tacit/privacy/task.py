@@ -14,6 +14,7 @@ from typing import ClassVar, cast
 
 from tacit.privacy.canonical import Fields, Json, canonical_json, encode_real
 from tacit.privacy.errors import BadDocument
+from tacit.privacy.gaussian_event import MIN_SENSITIVITY
 
 TRUST_LEVELS = ("central",)
 """Levels this version can run; the ladder itself is in SECURITY.md."""
@@ -35,7 +36,7 @@ class RoundPlan:
         statistic: name and version of a statistic in `tacit.client.statistics`.
         length: length d of the contribution.
         clipping_norm: ℓ2 bound C on the statistic, in its own units, > 0.
-        integer_norm: ℓ2 bound L on the integers that are sent, in [1, 32767].
+        integer_norm: ℓ2 bound L on the integers that are sent, in [1024, 32767].
         noise_multiplier: z; the server adds discrete Gaussian noise of scale z·L per coordinate.
         parameters: public scalars of the statistic.
     """
@@ -69,7 +70,7 @@ class RoundPlan:
             statistic=fields.text("statistic"),
             length=fields.integer("length", 1, 2**31 - 1),
             clipping_norm=fields.real("clipping_norm", above=0.0),
-            integer_norm=fields.integer("integer_norm", 1, MAX_INTEGER_NORM),
+            integer_norm=fields.integer("integer_norm", MIN_SENSITIVITY, MAX_INTEGER_NORM),
             noise_multiplier=fields.real("noise_multiplier", above=0.0),
             parameters=fields.reals("parameters"),
         )

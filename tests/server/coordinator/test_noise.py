@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tacit.privacy.accounting import GaussianEvent, epsilon_rdp
+from tacit.privacy.accounting import GaussianEvent, epsilon_bound
 from tacit.privacy.errors import BadContribution, BadParameter
 from tacit.privacy.quantize import integer_target
 from tacit.privacy.task import RoundPlan
@@ -39,7 +39,7 @@ class TestPlan:
     ) -> None:
         plans = plan_rounds(specs(*shares), epsilon, 1e-6)
         events = [GaussianEvent(plan.noise_multiplier) for plan in plans]
-        spent = epsilon_rdp(events, 1e-6)
+        spent = epsilon_bound(events, 1e-6)
         assert spent <= epsilon
         assert spent > 0.99 * epsilon
 
@@ -60,7 +60,7 @@ class TestPlan:
         learner = SpectralLearner(200, 500, 4.0)
         plans = plan_rounds(learner.rounds(), 4.0, 1e-6)
         events = [GaussianEvent(plan.noise_multiplier) for plan in plans]
-        assert 3.9 < epsilon_rdp(events, 1e-6) <= 4.0
+        assert 3.9 < epsilon_bound(events, 1e-6) <= 4.0
 
     @pytest.mark.parametrize(
         ("epsilon", "delta"), [(0.0, 1e-6), (-1.0, 1e-6), (float("nan"), 1e-6), (1.0, 1.0)]

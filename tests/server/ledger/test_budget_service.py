@@ -55,7 +55,7 @@ class TestRules:
             budget_pb2.RESERVATION_STATE_COMMITTED,
             budget_pb2.RESERVATION_STATE_ABORTED,
         ]
-        assert "opacus" in shown.accountant
+        assert shown.accountant == "tacit-gaussian 1"
 
     def test_reservations_that_contradict_are_refused(self, deployment: Any) -> None:
         task, coordinator = deployment.open_account(), deployment.client("coordinator")

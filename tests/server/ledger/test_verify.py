@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from tacit.cli.ledger import ledger
-from tacit.privacy.accounting import GaussianEvent, epsilon_rdp, round_up
+from tacit.privacy.accounting import GaussianEvent, epsilon_bound, epsilon_without_opacus, round_up
 from tacit.privacy.canonical import Json, canonical_json, parse_canonical
 from tacit.privacy.checkpoint import Checkpoint, sign
 from tacit.privacy.governance import GovernanceEntry
@@ -84,11 +84,10 @@ class TestGoodLedger:
         assert report.accounts[0].released_epsilon == float(str(stated[-1]))
 
     def test_without_opacus_dp_accounting_alone_agrees(self, exported: Path) -> None:
-        from tacit.server.ledger import verify
-
-        alone = verify_export(exported, compose=verify._epsilon_without_opacus)  # pyright: ignore[reportPrivateUsage]
+        alone = verify_export(exported, compose=epsilon_without_opacus)
         assert alone.accounts == verify_export(exported).accounts
-        assert alone.accountant.startswith("dp-accounting")
+        assert alone.accountant.startswith("tacit-gaussian 1, ")
+        assert "opacus" not in alone.accountant
 
     def test_export_wants_an_empty_directory(self, history: Any, exported: Path) -> None:
         with pytest.raises(BadConfig, match="empty"):
@@ -206,7 +205,7 @@ class TestTampering:
         def spend_left_out(e: list[GovernanceEntry], keys: dict[str, SigningKey]) -> None:
             named = cast("list[Json]", e[8].body["reservations"])
             events = [GaussianEvent(8.0)] * (len(named) - 1)
-            less = round_up(epsilon_rdp(events, float(str(e[8].body["target_delta"]))))
+            less = round_up(epsilon_bound(events, float(str(e[8].body["target_delta"]))))
             body = dict(e[8].body) | {"reservations": named[:-1], "epsilon": repr(less)}
             resign(e, 8, body, keys["coordinator"])
 
@@ -258,10 +257,8 @@ class TestTampering:
     @staticmethod
     def fast(path: Path) -> bool:
         """Say whether anything is found, with an accountant that costs nothing."""
-        from tacit.server.ledger import verify
-
         try:
-            verify_export(path, compose=verify._epsilon_without_opacus)  # pyright: ignore[reportPrivateUsage]
+            verify_export(path, compose=epsilon_without_opacus)
         except VerificationFailed:
             return True
         return False

@@ -15,8 +15,8 @@ SAME_EPSILON = 1.5e-6
 class Accountant:
     """Compose events by `tacit.privacy.accounting.epsilon` and remember the answers.
 
-    The libraries behind it take seconds to import; `warm` does that in the background, and the
-    first claim waits for it. Thread-safe.
+    The libraries that confirm each figure take seconds to import; `warm` does that in the
+    background, and the first claim waits for it. Thread-safe.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tacit.privacy.accounting import GaussianEvent, epsilon_rdp, round_up
+from tacit.privacy.accounting import GaussianEvent, epsilon_bound, round_up
 from tacit.privacy.arrays import pack_arrays
 from tacit.privacy.budget_documents import ReserveDocument
 from tacit.privacy.canonical import Json
@@ -302,7 +302,7 @@ class Trainer:
             model_bytes=len(blob),
             catalogue_sha256=manifest.catalogue_sha256,
             reservations=tuple(_reservation_id(manifest, plan) for plan in manifest.rounds),
-            epsilon=round_up(epsilon_rdp(events, manifest.target_delta)),
+            epsilon=round_up(epsilon_bound(events, manifest.target_delta)),
             target_delta=manifest.target_delta,
             created_at_ms=self._now_ms(),
         )
