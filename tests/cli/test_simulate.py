@@ -26,9 +26,10 @@ def test_writes_the_documented_json(shop: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     report = json.loads(out.read_text())
     assert set(report) == {
-        *("dataset", "privacy", "metrics", "cost", "baselines", "learner", "split"),
+        *("dataset", "privacy", "guarantees", "metrics", "intervals", "slices", "cost"),
+        *("baselines", "models", "learner", "notes", "split"),
     }
-    assert set(report["dataset"]) == {"users", "items", "interactions"}
+    assert set(report["dataset"]) == {"name", "users", "items", "interactions", "notes"}
     privacy = report["privacy"]
     assert 3.9 < privacy["epsilon"] <= 4.0
     assert (privacy["delta"], privacy["unit"]) == (1e-5, "user")

@@ -37,6 +37,7 @@ class SplitOptions:
         target: signal whose events are held out; `None` for any.
         recency: how devices weigh their history when they rank; `None` for all alike.
         unseen_share: share of users that do not take part in training, in [0, 1).
+        cohort_size: how many of the others take part, drawn at random; `None` for all.
     """
 
     kind: SplitKind = "random"
@@ -45,6 +46,7 @@ class SplitOptions:
     target: str | None = None
     recency: Recency | None = None
     unseen_share: float = 0.0
+    cohort_size: int | None = None
 
 
 def hold_out(dataset: Dataset, options: SplitOptions) -> Split:
@@ -89,11 +91,22 @@ def hold_out(dataset: Dataset, options: SplitOptions) -> Split:
     if options.recency is not None:
         counted = kept & (by_signal[dataset.signals] > 0)
         fold_in = _recent(train, keys, of_event, order, counted, options.recency)
-    rng = np.random.default_rng([options.seed, 1])
-    participants = rng.random(dataset.n_users) >= options.unseen_share
-    if options.unseen_share and not bool(np.any(participants)):
-        raise BadExperiment("expected somebody left to train on; lower --unseen-users")
+    participants = _participants(dataset.n_users, options)
     return Split(train, test, options.seed, fold_in, seen, participants)
+
+
+def _participants(n_users: int, options: SplitOptions) -> BoolArray:
+    """Draw who takes part in training; the unseen are the same whatever the cohort's size."""
+    draws = np.random.default_rng([options.seed, 1]).random(n_users)
+    able = np.flatnonzero(draws >= options.unseen_share)
+    wanted = len(able) if options.cohort_size is None else options.cohort_size
+    if not 1 <= wanted <= len(able):
+        raise BadExperiment(
+            f"expected between 1 and {len(able)} users to train on (of {n_users}), got {wanted}"
+        )
+    participants = np.zeros(n_users, dtype=np.bool_)
+    participants[able[np.argsort(draws[able])[:wanted]]] = True
+    return participants
 
 
 def training_part(dataset: Dataset, split: Split) -> Dataset:
