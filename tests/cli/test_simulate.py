@@ -26,16 +26,17 @@ def test_writes_the_documented_json(shop: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     report = json.loads(out.read_text())
     assert set(report) == {
-        *("dataset", "privacy", "metrics", "cost", "baselines", "learner", "split"),
+        *("dataset", "privacy", "guarantees", "metrics", "intervals", "slices", "cost"),
+        *("baselines", "models", "learner", "notes", "split"),
     }
-    assert set(report["dataset"]) == {"users", "items", "interactions"}
+    assert set(report["dataset"]) == {"name", "users", "items", "interactions", "notes"}
     privacy = report["privacy"]
     assert 3.9 < privacy["epsilon"] <= 4.0
     assert (privacy["delta"], privacy["unit"]) == (1e-5, "user")
     assert (privacy["neighboring_relation"], privacy["trust"]) == ("add_remove", "central")
     assert privacy["rounds"] == len(privacy["noise_multiplier"]) == 3
     assert privacy["accountant"].startswith("tacit-gaussian ")
-    names = {"recall@20", "ndcg@100", "ndcg@10", "hit_rate@10"}
+    names = {"recall@20", "ndcg@100", "ndcg@10", "hit_rate@10", "mrr"}
     assert set(report["metrics"]) == set(report["baselines"]["popularity"]) == names
     assert set(report["cost"]) == {
         *("payload_bytes_per_device_round", "wall_s", "cpu_s", "peak_rss_bytes"),

@@ -6,6 +6,8 @@ import gzip
 from pathlib import Path
 
 import numpy as np
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 
 from tacit.simulations.datasets import load
@@ -97,11 +99,70 @@ def test_missing_empty_and_binary_paths_are_refused(tmp_path: Path) -> None:
         load(tmp_path / "b.csv")
 
 
-def test_event_outside_the_catalogue_is_refused(tmp_path: Path) -> None:
+def test_items_without_features_get_none_and_are_counted(tmp_path: Path) -> None:
     (tmp_path / "interactions.csv").write_text("user,item\n1,1\n1,9\n")
-    (tmp_path / "items.csv").write_text("item\n1\n2\n")
-    with pytest.raises(DatasetError, match="does not list"):
-        load(tmp_path)
+    (tmp_path / "items.csv").write_text("item,categories\n1,A\n2,B\n")
+    data = load(tmp_path)
+    assert data.item_ids == ("1", "2", "9")
+    assert data.features is not None
+    assert data.features[2].tolist() == [0.0, 0.0]
+    assert data.notes == ("1 items with events have no row of features",)
+
+
+def test_movielens_csv_folder(tmp_path: Path) -> None:
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,7,4.5,9\n2,8,5,10\n")
+    (tmp_path / "movies.csv").write_text(
+        'movieId,title,genres\n7,"Heat, The (1995)",Crime|Drama\n8,B (2001),(no genres listed)\n'
+    )
+    data = load(tmp_path)
+    assert data.titles == ("Heat, The (1995)", "B (2001)")
+    assert data.feature_names == ("Crime", "Drama", "1990s", "2000s")
+    assert data.values.tolist() == [4.5, 5.0]
+
+
+def test_recbole_atomic_files(tmp_path: Path) -> None:
+    (tmp_path / "x.inter").write_text(
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float\nb\t3\t4\t20\na\t1\t5\t10\n"
+    )
+    (tmp_path / "x.item").write_text(
+        "item_id:token\tmovie_title:token_seq\tclass:token_seq\n1\tHeat\tCrime Drama\n3\tX\tWar\n"
+    )
+    for source in (tmp_path, tmp_path / "x.inter"):
+        data = load(source)
+        assert (data.user_ids, data.item_ids) == (("a", "b"), ("1", "3"))
+        assert data.feature_names == ("Crime", "Drama", "War")
+        assert data.timestamps.tolist() == [20.0, 10.0]
+        assert data.users.tolist() == [1, 0]
+
+
+def test_parquet_and_large_csv_read_the_same_as_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "user,item,event,timestamp\n1,b,Product Viewed,5\n2,a,purchase,7000000000000\n"
+    (tmp_path / "a.csv").write_text(text)
+    lines = load(tmp_path / "a.csv")
+    table = pyarrow.csv.read_csv(tmp_path / "a.csv")
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    monkeypatch.setattr("tacit.simulations.datasets.LARGE_BYTES", 0)
+    for data in (load(tmp_path / "a.csv"), load(tmp_path / "a.parquet")):
+        assert (data.user_ids, data.item_ids) == (lines.user_ids, lines.item_ids)
+        assert data.signal_names == lines.signal_names == ("product_view", "purchase")
+        for name in ("users", "items", "signals", "values", "timestamps"):
+            np.testing.assert_array_equal(getattr(data, name), getattr(lines, name))
+    (tmp_path / "bad.csv").write_text("user,item,value\n1,2,3\n1,3,nan\n")
+    with pytest.raises(DatasetError, match="line 3: expected a finite number"):
+        load(tmp_path / "bad.csv")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(DatasetError, match="expected a Parquet file"):
+        load(tmp_path / "bad.parquet")
+
+
+def test_ml1m_keeps_its_own_order_and_held_out_items(shared_data: Path) -> None:
+    data = load(shared_data / "ml-1m")
+    assert data.held_out is not None
+    assert int((data.held_out >= 0).sum()) == 6040
+    assert set(data.groups) == {"F", "M"}
+    assert int((data.timestamps > 0).sum()) == 835_789
 
 
 @pytest.mark.parametrize(

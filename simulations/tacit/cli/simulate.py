@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from tacit.cli._interrupt import Interrupted, stop_once
 from tacit.cli._progress import Bars
 from tacit.cli._report_file import check_writable, write_report
+from tacit.cli._simulation_tables import show_curve, show_report, show_spread
 from tacit.privacy.errors import PrivacyError
 from tacit.server.coordinator.learners import LearnerError
 from tacit.simulations.datasets import Dataset, load
 from tacit.simulations.errors import BadExperiment, DatasetError
-from tacit.simulations.metrics import METRICS
+from tacit.simulations.holdout import SPLITS, SplitKind
+from tacit.simulations.learners import LEARNERS
 from tacit.simulations.population import generate
-from tacit.simulations.simulate import (
-    LEARNERS,
-    SimulationOptions,
-    SimulationReport,
-)
+from tacit.simulations.report import spread
+from tacit.simulations.simulate import OnPhase, SimulationOptions, utility_by_cohort
 from tacit.simulations.simulate import simulate as run_simulation
 from tacit.simulations.splits import PUBLIC_SPLIT_SEED
+
+_SHORT = {"view": "product_view", "cart": "add_to_cart"}
 
 
 @click.command()
@@ -33,19 +33,76 @@ from tacit.simulations.splits import PUBLIC_SPLIT_SEED
     "--data",
     "path",
     type=click.Path(path_type=Path),
-    help="A MovieLens folder, or CSV with user,item[,event,value,timestamp]. "
-    "Without it, a generated population.",
+    help="A MovieLens folder, a RecBole .inter file, or CSV or Parquet with "
+    "user,item[,event,value,timestamp]. Without it, a generated population.",
 )
-@click.option("--learner", type=click.Choice(LEARNERS), default="spectral", show_default=True)
+@click.option(
+    "--learner",
+    type=click.Choice(tuple(LEARNERS)),
+    default="spectral",
+    show_default=True,
+    help="What to train; popularity is the floor.",
+)
 @click.option(
     "--epsilon",
     type=float,
     default=8.0,
     show_default=True,
-    help="Total budget per user over all rounds; `inf` trains without noise.",
+    help="Total budget per user over all rounds; `inf` trains without noise and claims nothing.",
 )
 @click.option("--delta", type=float, help="Default: the smaller of 1e-5 and 0.1 / users.")
 @click.option("--rounds", type=click.IntRange(min=1), help="Default: the learner's rule.")
+@click.option(
+    "--split",
+    "kind",
+    type=click.Choice(SPLITS),
+    default="random",
+    show_default=True,
+    help="What is held out: 20% of each user's items, everybody's last item, or all that comes "
+    "after one cut-off time (the honest one for claims about the future).",
+)
+@click.option(
+    "--recency",
+    type=click.Choice(("auto", "on", "off")),
+    default="auto",
+    show_default=True,
+    help="Whether devices weigh newer items more when they rank; costs no epsilon. "
+    "auto: on where the split is by time.",
+)
+@click.option(
+    "--signals",
+    help="Consented signals that learning and ranking may use, such as view,cart,purchase. "
+    "Default: all there are. What is held out and masked stays the same.",
+)
+@click.option(
+    "--target",
+    help="Signal whose events are held out, such as purchase. Default: any. All events of a "
+    "held-out pair of user and item leave the history.",
+)
+@click.option(
+    "--unseen-users",
+    "unseen_share",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Share of users that take no part in training and only fold in on their own device; "
+    "reported in a row of their own.",
+)
+@click.option(
+    "--subsample",
+    help="Train on N[,N...] users instead of all and show how utility grows, on users never "
+    "trained on.",
+)
+@click.option(
+    "--baselines",
+    is_flag=True,
+    help="Also fit EASE, iALS and the learner without noise on the same split: none is private.",
+)
+@click.option(
+    "--paper-protocol",
+    is_flag=True,
+    help="Also rank the last item among 99 sampled negatives, to compare with papers only.",
+)
 @click.option(
     "--split-seed",
     type=click.IntRange(min=0),
@@ -54,10 +111,17 @@ from tacit.simulations.splits import PUBLIC_SPLIT_SEED
     help="Public seed of the train/test split; never of protective noise.",
 )
 @click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Repeat with this many split seeds and fresh noise; reports mean and spread.",
+)
+@click.option(
     "--json",
     "json_path",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Write the report here as well.",
+    help="Write the report here as well; docs/simulate.md describes it.",
 )
 def simulate(
     path: Path | None,
@@ -65,7 +129,16 @@ def simulate(
     epsilon: float,
     delta: float | None,
     rounds: int | None,
+    kind: str,
+    recency: str,
+    signals: str | None,
+    target: str | None,
+    unseen_share: float,
+    subsample: str | None,
+    baselines: bool,
+    paper_protocol: bool,
     split_seed: int,
+    seeds: int,
     json_path: Path | None,
 ) -> None:
     """Train a learner under a privacy budget on this machine and score its rankings.
@@ -78,13 +151,45 @@ def simulate(
             f"expected a number above zero, or inf, got {epsilon}", param_hint="'--epsilon'"
         )
     check_writable(json_path)
-    options = SimulationOptions(learner, epsilon, delta, rounds, split_seed)
-    bars = Bars(Console(stderr=True))
+    sizes = _sizes(subsample)
+    options = SimulationOptions(
+        learner=learner,
+        epsilon=epsilon,
+        delta=delta,
+        rounds=rounds,
+        split_seed=split_seed,
+        split=cast(SplitKind, kind),
+        recency={"auto": None, "on": True, "off": False}[recency],
+        signals=None if signals is None else tuple(_signal(s) for s in signals.split(",")),
+        target=None if target is None else _signal(target),
+        unseen_share=unseen_share,
+        baselines=baselines,
+        paper_protocol=paper_protocol,
+    )
+    bars, console = Bars(Console(stderr=True)), Console()
     try:
         with stop_once(), bars:
             bars.step("reading data" if path else "making a population")
             dataset: Dataset = generate() if path is None else load(path)
-            report = run_simulation(dataset, options, _percent(bars, dataset.n_users))
+            if sizes:
+                points = utility_by_cohort(dataset, options, sizes, _percent(bars))
+                document: dict[str, Any] = {
+                    "dataset": {"name": dataset.name, "users": dataset.n_users},
+                    "curve": [{"users_trained": n} | row.to_json() for n, row in points],
+                }
+            else:
+                reports = [
+                    run_simulation(
+                        dataset, replace(options, split_seed=split_seed + turn), _percent(bars)
+                    )
+                    for turn in range(seeds)
+                ]
+                document = reports[0].to_json()
+                if seeds > 1:
+                    document["seeds"] = {
+                        "split_seeds": [report.split.seed for report in reports],
+                        "metrics": spread(reports),
+                    }
     except BadExperiment as error:
         raise click.UsageError(str(error)) from error
     except Interrupted:
@@ -92,63 +197,35 @@ def simulate(
     except (DatasetError, LearnerError, PrivacyError) as error:
         raise click.ClickException(str(error)) from error
     if json_path is not None:
-        write_report(json_path, report.to_json())
-    _show(Console(), report)
+        write_report(json_path, document)
+    if sizes:
+        show_curve(console, dataset, points)
+        return
+    show_report(console, reports[0])
+    if seeds > 1:
+        show_spread(console, reports)
 
 
-def _percent(bars: Bars, users: int) -> Callable[[float], None]:
-    """Show the share of the work done; what follows the last of it is the accounting."""
-    phase = f"training and scoring, {users:,} users, percent"
-    bars.count(phase, 0, 100)
+def _signal(name: str) -> str:
+    return _SHORT.get(name.strip(), name.strip())
 
-    def show(share: float) -> None:
-        bars.count(phase, int(100 * share), 100)
-        if share >= 1.0:
-            bars.step("accounting for the spend")
+
+def _sizes(text: str | None) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    parts = text.split(",")
+    if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise click.BadParameter(
+            f"expected whole numbers of users such as 100,400,900, got {text!r}",
+            param_hint="'--subsample'",
+        )
+    return tuple(int(part) for part in parts)
+
+
+def _percent(bars: Bars) -> OnPhase:
+    """Show the share of each phase that is done."""
+
+    def show(phase: str, share: float) -> None:
+        bars.count(f"{phase}, percent", int(100 * share), 100)
 
     return show
-
-
-def _show(console: Console, report: SimulationReport) -> None:
-    """Print the report as a person would like to read it."""
-    data = report.dataset
-    console.print(
-        f"[bold]{data.name}[/bold]: {data.n_users:,} users, {data.n_items:,} items, "
-        f"{data.n_interactions:,} interactions"
-    )
-    table = Table(title=None)
-    table.add_column("ranking of held-out items")
-    for name in METRICS:
-        table.add_column(name, justify="right")
-    for label, evaluation in (
-        (report.learner, report.evaluation),
-        ("exact popularity, not private", report.popularity),
-    ):
-        table.add_row(label, *(f"{evaluation.means[name]:.4f}" for name in METRICS))
-    console.print(table)
-    evaluated = report.evaluation
-    console.print(
-        f"Full ranking, training items masked; {evaluated.users_evaluated:,} users evaluated, "
-        f"{evaluated.users_dropped:,} without held-out items dropped."
-    )
-    console.print(_privacy_sentence(report))
-    sent_bytes = sum(report.payload_bytes)
-    console.print(
-        f"Each device would send {len(report.payload_bytes)} vectors, {sent_bytes / 1e3:,.1f} kB "
-        f"in all. Took {report.wall_s:.1f} s, {report.cpu_s:.1f} s of processor time, "
-        f"{report.peak_rss_bytes / 1e6:,.0f} MB."
-    )
-
-
-def _privacy_sentence(report: SimulationReport) -> str:
-    """State the claim with everything it rests on, or that there is none."""
-    claim = report.claim
-    if claim is None or math.isinf(report.options.epsilon):
-        return "No noise was added: no differential privacy is claimed."
-    return (
-        f"Spent epsilon {claim.epsilon:.4f} at delta {claim.target_delta:.1e} per {claim.unit} "
-        f"({claim.neighboring_relation.replace('_', '/')} adjacency, trust level central, full "
-        f"participation in {len(report.noise_multipliers)} rounds, no sampling claimed; "
-        f"{claim.accountant} {claim.accountant_version}, cross-checked by "
-        f"{claim.cross_check.accountant}). Excluded: the evaluation, which a deployment cannot do."
-    )

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
+import numpy.typing as npt
+
 from tacit.privacy.errors import BadDocument
 from tacit.privacy.signals import signal_of_event
 from tacit.simulations.errors import DatasetError
@@ -45,6 +48,15 @@ class ItemTable:
     titles: tuple[str, ...]
     categories: tuple[tuple[str, ...], ...]
     years: tuple[int, ...]
+
+    def with_items(self, missing: Sequence[str]) -> ItemTable:
+        """Add items that have no row of features."""
+        return ItemTable(
+            (*self.item_ids, *missing),
+            (*self.titles, *(f"Item {item_id}" for item_id in missing)),
+            (*self.categories, *(() for _ in missing)),
+            (*self.years, *(0 for _ in missing)),
+        )
 
 
 def read_csv_events(path: Path) -> EventTable:
@@ -188,6 +200,84 @@ def _split(path: Path, separator: str, width: int, encoding: str = "utf-8") -> I
                     f"{separator!r}, got {len(row)}"
                 )
             yield row
+
+
+def column_names(path: Path, header: Sequence[str]) -> dict[str, int]:
+    """Find the position of each known column in a header.
+
+    Raises:
+        DatasetError: there is no user or no item column.
+    """
+    return _columns(path, header)
+
+
+def signal_named(name: str) -> str:
+    """Return the signal an event name stands for.
+
+    Raises:
+        BadDocument: it stands for none.
+    """
+    return signal_of_event(name).name
+
+
+def seconds_scale(stamps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Turn milliseconds into seconds, where numbers are too large for seconds."""
+    return np.where(stamps <= _LATEST_S, stamps, stamps / 1000)
+
+
+def read_movies_csv(path: Path) -> ItemTable:
+    """Read `movies.csv` of MovieLens 20M and later: `movieId,title,genres`.
+
+    Raises:
+        DatasetError: a column is missing or a line is short.
+    """
+    with _open(path) as handle:
+        rows = csv.reader(handle)
+        header = [name.strip().lower() for name in next(rows, list[str]())]
+        if header[:3] != ["movieid", "title", "genres"]:
+            raise DatasetError(f"{path}: expected the columns movieId,title,genres, got {header}")
+        records = list(rows)
+    for number, row in enumerate(records, start=2):
+        if len(row) < 3:
+            raise DatasetError(f"{path}, line {number}: expected 3 columns, got {len(row)}")
+    genres = [[] if row[2] == "(no genres listed)" else row[2].split("|") for row in records]
+    return _catalogue(path, [row[0] for row in records], [row[1] for row in records], genres)
+
+
+def read_item_file(path: Path) -> ItemTable:
+    """Read a RecBole `.item` file: tab-separated, `token_seq` fields become categories.
+
+    Raises:
+        DatasetError: there is no item column, or a line is short.
+    """
+    with path.open(encoding="utf-8", errors="replace") as handle:
+        lines = [line.rstrip("\r\n").split("\t") for line in handle]
+    header = [name.split(":") for name in lines[0]] if lines else []
+    names = [part[0].lower() for part in header]
+    if "item_id" not in names:
+        raise DatasetError(f"{path}: expected a header with item_id:token, got {names}")
+    lists = [at for at, part in enumerate(header) if part[-1] == "token_seq"]
+    genre_at = [at for at in lists if names[at] in ("genre", "class", "categories", "category")]
+    title_at = next((at for at, name in enumerate(names) if "title" in name), None)
+    for number, row in enumerate(lines[1:], start=2):
+        if len(row) < len(header):
+            raise DatasetError(
+                f"{path}, line {number}: expected {len(header)} columns, got {len(row)}"
+            )
+    rows = lines[1:]
+    ids = [row[names.index("item_id")] for row in rows]
+    titles = ids if title_at is None else [row[title_at] for row in rows]
+    split = [[word for at in genre_at for word in row[at].split(" ")] for row in rows]
+    return _catalogue(path, ids, titles, split)
+
+
+def read_user_groups(path: Path, separator: str, user: int, group: int) -> dict[str, str]:
+    """Read one group label per user; for fairness slices only, never for learning.
+
+    Raises:
+        DatasetError: a line is short.
+    """
+    return {row[user]: row[group] for row in _split(path, separator, group + 1)}
 
 
 def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:

@@ -6,6 +6,9 @@
 |---|---|
 | folder with `u.data` | MovieLens 100K; genres and release decade from `u.item` |
 | folder with `ratings.dat` | MovieLens 1M or 10M; genres and decade from `movies.dat` |
+| folder with `ratings.csv` and `movies.csv` | MovieLens 20M, 25M, 32M |
+| `*.inter`, or a folder with one | RecBole atomic file; features from the `.item` beside it |
+| `*.parquet` | the columns of plain CSV |
 | folder with `interactions.csv[.gz]` | plain CSV; titles and categories from `items.csv` if there |
 | file `*.csv`, `*.csv.gz` | plain CSV |
 | file `u.data`, `*.dat` | the ratings of MovieLens alone, without features |
@@ -17,7 +20,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +32,25 @@ from tacit.client.statistics import (
     build_profiles,
     signal_weights,
 )
+from tacit.simulations.columnar_files import (
+    LARGE_BYTES,
+    EventColumns,
+    from_table,
+    read_inter,
+    read_large_csv,
+    read_parquet,
+)
 from tacit.simulations.dataset_files import (
-    EventTable,
     ItemTable,
     read_csv_events,
     read_csv_items,
     read_dat_events,
     read_dat_items,
+    read_item_file,
+    read_movies_csv,
     read_u_data,
     read_u_item,
+    read_user_groups,
 )
 from tacit.simulations.errors import DatasetError
 from tacit.simulations.item_features import public_features
@@ -45,7 +58,10 @@ from tacit.simulations.item_features import public_features
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_ACCEPTED = "a MovieLens folder, or CSV with the columns user,item[,event,value,timestamp]"
+_ACCEPTED = (
+    "a MovieLens folder, a RecBole .inter file, or CSV or Parquet with the columns "
+    "user,item[,event,value,timestamp]"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +81,10 @@ class Dataset:
         signals: `(n_events,)` index into `signal_names`.
         values: `(n_events,)` value of the event, for example a rating; 1 where there is none.
         timestamps: `(n_events,)` seconds, or the position in the source where there are none.
+        groups: group each user belongs to, for fairness slices; empty without a users file.
+        held_out: `(n_users,)` item that the source itself holds out of each user, -1 for none;
+            `None` where it names none.
+        notes: what a reader of results should know about how the data was read.
     """
 
     name: str
@@ -79,6 +99,9 @@ class Dataset:
     signals: IntArray
     values: FloatArray
     timestamps: FloatArray
+    groups: tuple[str, ...] = ()
+    held_out: IntArray | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def n_users(self) -> int:
@@ -94,6 +117,18 @@ class Dataset:
     def n_interactions(self) -> int:
         """Count the distinct pairs of user and item."""
         return len(np.unique(self.users * self.n_items + self.items))
+
+    def only_events(self, kept: npt.NDArray[np.bool_]) -> Dataset:
+        """Keep some events, `(n_events,)`; users, items and catalogue stay as they are."""
+        return replace(
+            self,
+            users=self.users[kept],
+            items=self.items[kept],
+            signals=self.signals[kept],
+            values=self.values[kept],
+            timestamps=self.timestamps[kept],
+            held_out=None,
+        )
 
     def profiles(self) -> Profiles:
         """Fold all events into profiles, the way a device folds its own."""
@@ -120,6 +155,7 @@ def load(path: str | Path) -> Dataset:
     source = Path(path).expanduser()
     try:
         events, catalogue = _read(source)
+        groups, order = _user_groups(source), _sequence(source)
     except (OSError, EOFError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "bad gzip"
         raise DatasetError(f"cannot read {source}: {reason}; expected {_ACCEPTED}") from error
@@ -127,47 +163,128 @@ def load(path: str | Path) -> Dataset:
         raise DatasetError(f"cannot read {source}: {error}; expected {_ACCEPTED}") from error
     except UnicodeDecodeError as error:
         raise DatasetError(f"cannot read {source}: it is not text; expected {_ACCEPTED}") from error
-    if not events.users:
+    if not len(events.users):
         raise DatasetError(f"{source} holds no events; expected at least one line of data")
-    return _assemble(source, events, catalogue)
+    dataset = _assemble(source, events, catalogue, groups)
+    return dataset if order is None else _in_order(dataset, *order)
 
 
-def _read(source: Path) -> tuple[EventTable, ItemTable | None]:
+def _read(source: Path) -> tuple[EventColumns, ItemTable | None]:
     """Recognise the source and read its events and, where there is one, its catalogue."""
     if not source.exists():
         raise DatasetError(f"no such path: {source}; expected {_ACCEPTED}")
     if source.is_dir():
-        if (source / "u.data").is_file():
-            return read_u_data(source / "u.data"), _optional(source / "u.item", read_u_item)
-        if (source / "ratings.dat").is_file():
-            events = read_dat_events(source / "ratings.dat")
-            return events, _optional(source / "movies.dat", read_dat_items)
-        for name in ("interactions.csv", "interactions.csv.gz", "ratings.csv"):
-            if (source / name).is_file():
-                catalogue = _optional(source / "items.csv", read_csv_items)
-                return read_csv_events(source / name), catalogue
-        raise DatasetError(
-            f"{source} holds no u.data, ratings.dat, ratings.csv or interactions.csv[.gz]; "
-            f"expected {_ACCEPTED}"
-        )
+        return _read_folder(source)
     if source.name == "u.data":
-        return read_u_data(source), None
+        return from_table(read_u_data(source)), None
     if source.suffix == ".dat":
-        return read_dat_events(source), None
+        return from_table(read_dat_events(source)), None
+    if source.suffix == ".inter":
+        return read_inter(source), _optional(source.with_suffix(".item"), read_item_file)
+    if source.suffix == ".parquet":
+        return read_parquet(source), None
     if source.name.endswith((".csv", ".csv.gz")):
-        return read_csv_events(source), None
+        return _read_csv(source), None
     raise DatasetError(f"cannot tell the format of {source}; expected {_ACCEPTED}")
+
+
+def _read_folder(source: Path) -> tuple[EventColumns, ItemTable | None]:
+    if (source / "u.data").is_file():
+        events = from_table(read_u_data(source / "u.data"))
+        return events, _optional(source / "u.item", read_u_item)
+    if (source / "ratings.dat").is_file():
+        events = from_table(read_dat_events(source / "ratings.dat"))
+        return events, _optional(source / "movies.dat", read_dat_items)
+    if (source / "ratings.csv").is_file() and (source / "movies.csv").is_file():
+        return _read_csv(source / "ratings.csv"), read_movies_csv(source / "movies.csv")
+    for name in ("interactions.csv", "interactions.csv.gz", "ratings.csv"):
+        if (source / name).is_file():
+            return _read_csv(source / name), _optional(source / "items.csv", read_csv_items)
+    if (source / "interactions.parquet").is_file():
+        events = read_parquet(source / "interactions.parquet")
+        return events, _optional(source / "items.csv", read_csv_items)
+    atomic = sorted(source.glob("*.inter"))
+    if atomic:
+        return read_inter(atomic[0]), _optional(atomic[0].with_suffix(".item"), read_item_file)
+    raise DatasetError(
+        f"{source} holds no u.data, ratings.dat, ratings.csv, interactions.csv[.gz], "
+        f"interactions.parquet or *.inter; expected {_ACCEPTED}"
+    )
+
+
+def _read_csv(path: Path) -> EventColumns:
+    if path.suffix == ".csv" and path.stat().st_size >= LARGE_BYTES:
+        events = read_large_csv(path)
+        if events is not None:
+            return events
+    return from_table(read_csv_events(path))
 
 
 def _optional(path: Path, read: Callable[[Path], ItemTable]) -> ItemTable | None:
     return read(path) if path.is_file() else None
 
 
-def _assemble(source: Path, events: EventTable, catalogue: ItemTable | None) -> Dataset:
+def _user_groups(source: Path) -> dict[str, str]:
+    """Read the gender of users where a users file beside the events gives one."""
+    if (source / "u.user").is_file():
+        return read_user_groups(source / "u.user", "|", 0, 2)
+    if (source / "users.csv").is_file():
+        rows = read_user_groups(source / "users.csv", ",", 0, 1)
+        header = next(iter(rows.items()), ("", ""))
+        return dict(list(rows.items())[1:]) if header == ("user", "gender") else {}
+    return {}
+
+
+def _sequence(source: Path) -> tuple[EventColumns, EventColumns | None] | None:
+    """Read the time order that ML-1M's folder keeps beside its pairs, and its held-out items."""
+    if not (source / "sequence.csv.gz").is_file():
+        return None
+    held_out = source / "leave_one_out.csv"
+    held = from_table(read_csv_events(held_out)) if held_out.is_file() else None
+    return from_table(read_csv_events(source / "sequence.csv.gz")), held
+
+
+def _in_order(dataset: Dataset, order: EventColumns, held: EventColumns | None) -> Dataset:
+    """Give events their place in time; those without one count as the oldest of their user."""
+    keys, places = _pair_keys(dataset, order)
+    where = np.argsort(keys)
+    mine = dataset.users * dataset.n_items + dataset.items
+    at = np.minimum(np.searchsorted(keys[where], mine), len(keys) - 1)
+    known = keys[where][at] == mine
+    timestamps = np.where(known, places[where][at] + 1.0, 0.0)
+    held_out = None
+    if held is not None:
+        pairs, _ = _pair_keys(dataset, held)
+        held_out = np.full(dataset.n_users, -1, dtype=np.int64)
+        held_out[pairs // dataset.n_items] = pairs % dataset.n_items
+    note = (
+        f"times are places in each user's own sequence; {int(np.sum(~known)):,} events without "
+        "one count as the oldest, and the temporal split means little here"
+    )
+    return replace(dataset, timestamps=timestamps, held_out=held_out, notes=(*dataset.notes, note))
+
+
+def _pair_keys(dataset: Dataset, events: EventColumns) -> tuple[IntArray, FloatArray]:
+    """Find the key of each event's user and item in a data set; unknown ones are left out."""
+    users = _lookup(dataset.user_ids, events.user_ids)[events.users]
+    items = _lookup(dataset.item_ids, events.item_ids)[events.items]
+    known = (users >= 0) & (items >= 0)
+    return (users * dataset.n_items + items)[known], events.timestamps[known]
+
+
+def _assemble(
+    source: Path, events: EventColumns, catalogue: ItemTable | None, groups: dict[str, str]
+) -> Dataset:
     """Index users and items, and derive public features from the catalogue."""
-    user_ids = _ordered(set(events.users))
+    user_ids = _ordered(set(events.user_ids))
+    notes: list[str] = []
+    if catalogue is not None:
+        missing = _ordered(set(events.item_ids) - set(catalogue.item_ids))
+        if missing:
+            notes.append(f"{len(missing):,} items with events have no row of features")
+            catalogue = catalogue.with_items(missing)
     if catalogue is None:
-        item_ids = _ordered(set(events.items))
+        item_ids = _ordered(set(events.item_ids))
         titles: tuple[str, ...] = tuple(f"Item {item_id}" for item_id in item_ids)
         names: tuple[str, ...] = ()
         features = None
@@ -176,13 +293,7 @@ def _assemble(source: Path, events: EventTable, catalogue: ItemTable | None) -> 
         names, features = public_features(catalogue)
     if len(item_ids) < 2:
         raise DatasetError(f"{source} holds {len(item_ids)} item(s); expected at least 2")
-    signal_names = tuple(sorted(set(events.signals)))
-    by_user = {user: index for index, user in enumerate(user_ids)}
-    by_item = {item: index for index, item in enumerate(item_ids)}
-    by_signal = {signal: index for index, signal in enumerate(signal_names)}
-    unknown = next((item for item in events.items if item not in by_item), None)
-    if unknown is not None:
-        raise DatasetError(f"{source}: an event names an item that the catalogue does not list")
+    signal_names = tuple(sorted(set(events.signal_names)))
     return Dataset(
         name=source.name.removesuffix(".gz").removesuffix(".csv"),
         user_ids=user_ids,
@@ -191,12 +302,20 @@ def _assemble(source: Path, events: EventTable, catalogue: ItemTable | None) -> 
         feature_names=names,
         features=features,
         signal_names=signal_names,
-        users=np.array([by_user[user] for user in events.users], dtype=np.int64),
-        items=np.array([by_item[item] for item in events.items], dtype=np.int64),
-        signals=np.array([by_signal[signal] for signal in events.signals], dtype=np.int64),
-        values=np.array(events.values, dtype=np.float64),
-        timestamps=np.array(events.timestamps, dtype=np.float64),
+        users=_lookup(user_ids, events.user_ids)[events.users],
+        items=_lookup(item_ids, events.item_ids)[events.items],
+        signals=_lookup(signal_names, events.signal_names)[events.signals],
+        values=events.values,
+        timestamps=events.timestamps,
+        groups=tuple(groups.get(user, "") for user in user_ids) if groups else (),
+        notes=tuple(notes),
     )
+
+
+def _lookup(ids: tuple[str, ...], wanted: tuple[str, ...]) -> IntArray:
+    """Find the index of each wanted id, -1 for an unknown one."""
+    index = {identifier: position for position, identifier in enumerate(ids)}
+    return np.array([index.get(identifier, -1) for identifier in wanted], dtype=np.int64)
 
 
 def _ordered(ids: set[str]) -> tuple[str, ...]:

@@ -1,31 +1,32 @@
-"""One experiment: split, train under a budget, evaluate, account, report."""
+"""One experiment: split, train under a budget, evaluate beside the baselines, account."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tacit.client.decide import Model, scores
-from tacit.client.statistics import Profiles
-from tacit.privacy.accounting import EpsilonClaim, GaussianEvent, calibrate, epsilon
-from tacit.privacy.errors import BadParameter
-from tacit.server.coordinator.learners import BadPlan, Learner, PopularityLearner, SpectralLearner
+from tacit.client.decide import Recency
+from tacit.simulations.baselines import count_scorer, ease_scorer, ials_scorer
 from tacit.simulations.datasets import Dataset
-from tacit.simulations.engine import EngineRun, run
 from tacit.simulations.errors import BadExperiment, DatasetError
+from tacit.simulations.holdout import SplitKind, SplitOptions, hold_out, training_part
+from tacit.simulations.learners import LEARNERS
 from tacit.simulations.memory import peak_rss_bytes
-from tacit.simulations.metrics import Evaluation, FloatArray, IntArray, Scorer, evaluate
-from tacit.simulations.splits import PUBLIC_SPLIT_SEED, Split, per_user_split
-
-LEARNERS = ("spectral", "popularity")
+from tacit.simulations.metrics import Evaluation, evaluate
+from tacit.simulations.report import Row, SimulationReport
+from tacit.simulations.sampled import sampled_metrics
+from tacit.simulations.slices import slices
+from tacit.simulations.splits import PUBLIC_SPLIT_SEED, BoolArray, Split
+from tacit.simulations.trained import OnProgress, Scorer, Trained, TrainingOptions
 
 _LARGEST_DELTA = 1e-5
-Json = dict[str, "Json | list[float] | list[int] | float | int | str | None"]
+
+OnPhase = Callable[[str, float], None]
+"""Called with the name of a phase and the share of it that is done, from 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,20 @@ class SimulationOptions:
     """Choose an experiment.
 
     Attributes:
-        learner: one of `LEARNERS`.
+        learner: a key of `LEARNERS`.
         epsilon: total budget, above zero; infinity trains without noise and claims nothing.
-        delta: target delta, below one over the number of users; `None` applies `default_delta`.
+        delta: target delta, below one over the training users; `None` applies `default_delta`.
         rounds: total number of rounds; `None` applies the learner's rule.
         split_seed: public seed of the split.
+        split: what is held out.
+        recency: whether devices weigh newer items more when they rank; `None` does where the
+            split is by time.
+        signals: signals that learning and ranking may use; `None` for all.
+        target: signal whose events are held out; `None` for any.
+        unseen_share: share of users that never take part in training.
+        cohort_size: how many of the others do; `None` for all.
+        baselines: whether to fit EASE, iALS and the learner without noise as well.
+        paper_protocol: whether to compute the sampled metrics too.
     """
 
     learner: str = "spectral"
@@ -45,75 +55,31 @@ class SimulationOptions:
     delta: float | None = None
     rounds: int | None = None
     split_seed: int = PUBLIC_SPLIT_SEED
+    split: SplitKind = "random"
+    recency: bool | None = None
+    signals: tuple[str, ...] | None = None
+    target: str | None = None
+    unseen_share: float = 0.0
+    cohort_size: int | None = None
+    baselines: bool = False
+    paper_protocol: bool = False
 
+    @property
+    def uses_recency(self) -> bool:
+        """Say whether devices weigh newer items more."""
+        return self.split != "random" if self.recency is None else self.recency
 
-@dataclass(frozen=True, slots=True)
-class SimulationReport:
-    """Hold what an experiment found.
-
-    Attributes:
-        dataset: the data.
-        learner: name and version of the learner.
-        options: what was asked.
-        delta: the delta that was used.
-        noise_multipliers: one per round; zeros without noise.
-        claim: what was spent, by two accountants; `None` without noise.
-        evaluation: metrics of the released model.
-        popularity: metrics of exact, non-private item counts: the floor to beat.
-        payload_bytes: bytes one device sends in each round.
-        wall_s: elapsed seconds, data already loaded.
-        cpu_s: processor seconds of this process over the same time.
-        peak_rss_bytes: largest resident size of this process so far.
-    """
-
-    dataset: Dataset
-    learner: str
-    options: SimulationOptions
-    delta: float
-    noise_multipliers: tuple[float, ...]
-    claim: EpsilonClaim | None
-    evaluation: Evaluation
-    popularity: Evaluation
-    payload_bytes: tuple[int, ...]
-    wall_s: float
-    cpu_s: float
-    peak_rss_bytes: int
-
-    def to_json(self) -> Json:
-        """Return the documented JSON document (`docs/simulate.md`)."""
-        claim = self.claim
-        accountant = None if claim is None else f"{claim.accountant} {claim.accountant_version}"
-        return {
-            "dataset": {
-                "users": self.dataset.n_users,
-                "items": self.dataset.n_items,
-                "interactions": self.dataset.n_interactions,
-            },
-            "privacy": {
-                "epsilon": None if claim is None else claim.epsilon,
-                "delta": None if claim is None else claim.target_delta,
-                "unit": "user",
-                "neighboring_relation": "add_remove",
-                "trust": "consent-only" if claim is None else "central",
-                "rounds": len(self.noise_multipliers),
-                "noise_multiplier": list(self.noise_multipliers),
-                "accountant": accountant,
-            },
-            "metrics": dict(self.evaluation.means),
-            "cost": {
-                "payload_bytes_per_device_round": list(self.payload_bytes),
-                "wall_s": self.wall_s,
-                "cpu_s": self.cpu_s,
-                "peak_rss_bytes": self.peak_rss_bytes,
-            },
-            "baselines": {"popularity": dict(self.popularity.means)},
-            "learner": self.learner,
-            "split": {
-                "seed": self.options.split_seed,
-                "users_evaluated": self.evaluation.users_evaluated,
-                "users_dropped": self.evaluation.users_dropped,
-            },
-        }
+    def split_options(self) -> SplitOptions:
+        """Return the part that concerns the split."""
+        return SplitOptions(
+            kind=self.split,
+            seed=self.split_seed,
+            signals=self.signals,
+            target=self.target,
+            recency=Recency() if self.uses_recency else None,
+            unseen_share=self.unseen_share,
+            cohort_size=self.cohort_size,
+        )
 
 
 def default_delta(n_users: int) -> float:
@@ -122,142 +88,167 @@ def default_delta(n_users: int) -> float:
 
 
 def simulate(
-    dataset: Dataset,
-    options: SimulationOptions,
-    on_progress: Callable[[float], None] | None = None,
+    dataset: Dataset, options: SimulationOptions, on_phase: OnPhase | None = None
 ) -> SimulationReport:
     """Train one learner over a whole population under a budget and evaluate it.
 
-    The size of the data set stands for the public expected cohort.
+    The number of training users stands for the public expected cohort. Learners and baselines are
+    handed a split and a data set without any held-out event.
 
     Args:
         dataset: the population.
         options: the experiment.
-        on_progress: called with the share of the work done, from 0 to 1.
+        on_phase: told how far each phase is.
 
     Raises:
-        BadExperiment: an option is out of range, or the learner cannot run with these sizes.
-        DatasetError: nobody has enough items to hold any out.
+        BadExperiment: an option is out of range, the learner cannot run with these sizes.
+        DatasetError: nobody has anything to hold out.
     """
     started, cpu_started = time.perf_counter(), time.process_time()
-    delta = _check(dataset, options)
-    learner = _learner(dataset, options)
-    noise_multipliers = _noise_multipliers(learner, options.epsilon, delta)
-    split = per_user_split(dataset.profiles(), seed=options.split_seed)
-    if len(split.test.items) == 0:
-        raise DatasetError("expected at least one user with 5 items or more, got none to evaluate")
-    report = _progress(on_progress, dataset.n_users * (len(noise_multipliers) + 2))
-    engine_run = run(
-        split.train,
-        learner,
-        noise_multipliers,
-        task_digest=sha256(learner.name.encode()).digest(),
-        on_users=report,
+    _check(options)
+    split = hold_out(dataset, options.split_options())
+    if not np.any(np.diff(split.test.indptr)):
+        raise DatasetError(
+            "expected users with held-out items (the random split takes them from users with 5 "
+            "items or more), got none to evaluate"
+        )
+    delta = _delta(split, options)
+    bench = _Bench(dataset, split, options, on_phase)
+    trained, wall_s = bench.train(
+        options.learner, TrainingOptions(options.epsilon, delta, options.rounds)
     )
-    evaluation = evaluate(split, model_scorer(engine_run), report)
-    popularity = evaluate(split, _count_scorer(split), report)
-    claim = None
-    if math.isfinite(options.epsilon):
-        claim = epsilon([GaussianEvent(z) for z in noise_multipliers], delta)
-        if claim.epsilon > options.epsilon:
-            raise BadExperiment(f"expected to spend {options.epsilon}, got {claim.epsilon}")
+    seen = split.participants if options.unseen_share else None
+    rows = [bench.row(trained.learner, trained.scorer, wall_s, trained, among=seen)]
+    if options.unseen_share:
+        label = f"{trained.learner}, users never trained on"
+        rows.append(bench.row(label, trained.scorer, 0.0, trained, among=~split.participants))
+    rows.append(bench.row("popularity", count_scorer(split), 0.0, None, among=seen))
+    if options.baselines:
+        rows += bench.baselines(delta, among=seen)
     return SimulationReport(
         dataset=dataset,
-        learner=learner.name,
-        options=options,
+        split=split,
+        split_kind=options.split,
+        target=options.target,
+        signals=options.signals or dataset.signal_names,
+        recency=options.uses_recency,
+        epsilon=options.epsilon,
         delta=delta,
-        noise_multipliers=noise_multipliers,
-        claim=claim,
-        evaluation=evaluation,
-        popularity=popularity,
-        payload_bytes=engine_run.payload_bytes,
+        trained=trained,
+        rows=tuple(rows),
         wall_s=time.perf_counter() - started,
         cpu_s=time.process_time() - cpu_started,
         peak_rss_bytes=peak_rss_bytes(),
     )
 
 
-def model_scorer(engine_run: EngineRun) -> Scorer:
-    """Score with the released model through the device's own read-out."""
-    model = Model.from_arrays(engine_run.model)
+def utility_by_cohort(
+    dataset: Dataset,
+    options: SimulationOptions,
+    sizes: tuple[int, ...],
+    on_phase: OnPhase | None = None,
+) -> tuple[tuple[int, Row], ...]:
+    """Train on ever more users and evaluate each model on the same users, never trained on.
 
-    def scorer(items: IntArray, weights: FloatArray) -> FloatArray:
-        return scores(model, items, weights)
+    Args:
+        dataset: the population.
+        options: the experiment; a fifth of the users stay unseen where it names no share.
+        sizes: cohort sizes.
+        on_phase: told how far each phase is.
 
-    return scorer
-
-
-def _count_scorer(split: Split) -> Scorer:
-    """Score with exact item counts: not private, only a floor to compare with."""
-    counts = _counts(split.train)
-
-    def scorer(items: IntArray, weights: FloatArray) -> FloatArray:
-        del items, weights
-        return counts
-
-    return scorer
-
-
-def _counts(profiles: Profiles) -> FloatArray:
-    return np.bincount(profiles.items, minlength=profiles.n_items).astype(np.float64)
+    Returns:
+        Size and evaluation of each.
+    """
+    share = options.unseen_share or 0.2
+    points: list[tuple[int, Row]] = []
+    for size in sizes:
+        asked = replace(options, unseen_share=share, cohort_size=size, baselines=False)
+        report = simulate(dataset, asked, on_phase)
+        points.append((size, report.rows[1]))
+    return tuple(points)
 
 
-def _check(dataset: Dataset, options: SimulationOptions) -> float:
-    """Validate the options and settle delta."""
+class _Bench:
+    """Train and evaluate one model after another on the same split."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: Split,
+        options: SimulationOptions,
+        on_phase: OnPhase | None,
+    ) -> None:
+        self._dataset, self._split, self._options = dataset, split, options
+        self._on_phase = on_phase
+        self._blind_split = split.without_test()
+        self._blind_data = training_part(dataset, split)
+
+    def train(self, learner: str, training: TrainingOptions) -> tuple[Trained, float]:
+        started = time.perf_counter()
+        trained = LEARNERS[learner](
+            self._blind_split, self._blind_data, training, self._phase("training")
+        )
+        return trained, time.perf_counter() - started
+
+    def row(
+        self,
+        label: str,
+        scorer: Scorer,
+        wall_s: float,
+        trained: Trained | None,
+        among: BoolArray | None,
+    ) -> Row:
+        evaluation: Evaluation = evaluate(self._split, scorer, self._phase("scoring"), among=among)
+        sampled: dict[str, float] = {}
+        if self._options.paper_protocol:
+            sampled = sampled_metrics(self._split, scorer, self._options.split_seed)
+        cut = slices(self._split, evaluation, self._dataset.groups)
+        return Row(label, evaluation, cut, sampled, wall_s, trained)
+
+    def baselines(self, delta: float, among: BoolArray | None) -> list[Row]:
+        rows: list[Row] = []
+        for label, fit in (
+            ("EASE", ease_scorer),
+            ("iALS", lambda split: ials_scorer(split, self._phase("fitting iALS"))),
+        ):
+            started = time.perf_counter()
+            try:
+                scorer = fit(self._blind_split)
+            except BadExperiment as error:
+                if label != "EASE":
+                    raise
+                if self._on_phase is not None:
+                    self._on_phase(f"left out: {error}", 1.0)
+                continue
+            rows.append(self.row(label, scorer, time.perf_counter() - started, None, among))
+        if not math.isinf(self._options.epsilon):
+            options = TrainingOptions(math.inf, delta, None)
+            trained, wall_s = self.train(self._options.learner, options)
+            label = f"{trained.learner}, not private"
+            rows.append(self.row(label, trained.scorer, wall_s, None, among))
+        return rows
+
+    def _phase(self, name: str) -> OnProgress | None:
+        on_phase = self._on_phase
+        return None if on_phase is None else lambda share: on_phase(name, share)
+
+
+def _check(options: SimulationOptions) -> None:
     if options.learner not in LEARNERS:
-        raise BadExperiment(f"expected a learner among {LEARNERS}, got {options.learner!r}")
+        raise BadExperiment(
+            f"expected a learner among {', '.join(LEARNERS)}, got {options.learner!r}"
+        )
     if not options.epsilon > 0.0:
         raise BadExperiment(f"expected epsilon above zero, got {options.epsilon}")
-    delta = default_delta(dataset.n_users) if options.delta is None else options.delta
-    if not 0.0 < delta < 1.0 / dataset.n_users:
+    if options.paper_protocol and options.split != "leave-one-out":
+        raise BadExperiment("the paper protocol needs one held-out item: --split leave-one-out")
+
+
+def _delta(split: Split, options: SimulationOptions) -> float:
+    n_users = split.cohort.n_users
+    delta = default_delta(n_users) if options.delta is None else options.delta
+    if not 0.0 < delta < 1.0 / n_users:
         raise BadExperiment(
-            f"expected delta above 0 and below 1/{dataset.n_users} (one over the users), "
-            f"got {delta}"
+            f"expected delta above 0 and below 1/{n_users} (one over the users), got {delta}"
         )
     return delta
-
-
-def _learner(dataset: Dataset, options: SimulationOptions) -> Learner:
-    if options.learner == "popularity":
-        if options.rounds not in (None, 1):
-            raise BadExperiment(f"the popularity learner has 1 round, got {options.rounds}")
-        return PopularityLearner(dataset.n_items)
-    try:
-        return SpectralLearner(
-            dataset.n_items,
-            dataset.n_users,
-            options.epsilon,
-            features=dataset.features,
-            rounds=options.rounds,
-        )
-    except BadPlan as error:
-        raise BadExperiment(str(error)) from None
-
-
-def _noise_multipliers(learner: Learner, total: float, delta: float) -> tuple[float, ...]:
-    """Split the budget over the rounds; zeros for an infinite one."""
-    shares = [spec.budget_share for spec in learner.rounds()]
-    if math.isinf(total):
-        return (0.0,) * len(shares)
-    try:
-        return calibrate(total, delta, shares)
-    except BadParameter as error:
-        raise BadExperiment(
-            f"expected an epsilon that {len(shares)} rounds can spend, got {total:g}: {error}"
-        ) from None
-
-
-def _progress(
-    on_progress: Callable[[float], None] | None, total: int
-) -> Callable[[int], None] | None:
-    """Turn counts of users into the share of all work done."""
-    if on_progress is None:
-        return None
-    done = 0
-
-    def advance(users: int) -> None:
-        nonlocal done
-        done += users
-        on_progress(min(1.0, done / total))
-
-    return advance

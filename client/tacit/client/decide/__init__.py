@@ -2,12 +2,15 @@
 
 from tacit.client.decide.errors import BadHistory, BadModel, DecideError
 from tacit.client.decide.readout import Model, attribution, deletion_deltas, scores
+from tacit.client.decide.recency import Recency, age_ranks
 
 __all__ = [
     "BadHistory",
     "BadModel",
     "DecideError",
     "Model",
+    "Recency",
+    "age_ranks",
     "attribution",
     "deletion_deltas",
     "scores",

@@ -1,0 +1,147 @@
+"""What `tacit simulate` prints: tables a person can read, epsilon beside every figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from tacit.simulations.datasets import Dataset
+from tacit.simulations.metrics import METRICS
+from tacit.simulations.report import Row, SimulationReport, spread
+
+
+def show_report(console: Console, report: SimulationReport) -> None:
+    """Print one report."""
+    data = report.dataset
+    console.print(
+        f"[bold]{data.name}[/bold]: {data.n_users:,} users, {data.n_items:,} items, "
+        f"{data.n_interactions:,} interactions",
+        soft_wrap=True,
+    )
+    for note in (*data.notes, *report.trained.notes):
+        console.print(f"Note: {note}", soft_wrap=True)
+    table = Table()
+    table.add_column("ranking of\nheld-out items", min_width=18)
+    table.add_column("ε", justify="right")
+    for name in METRICS:
+        table.add_column(name.replace("@", "\n@").replace("_rate", ""), justify="right")
+    has_ease = any(row.label == "EASE" for row in report.rows)
+    if has_ease:
+        table.add_column("of\nEASE", justify="right")
+    for row in report.rows:
+        share = report.share_of_ease(row)
+        table.add_row(
+            row.label,
+            _budget(row),
+            *(f"{row.evaluation.means[name]:.4f}" for name in METRICS),
+            *(["-" if share is None else f"{share[0]:.1%}"] if has_ease else []),
+        )
+    console.print(table)
+    first = report.rows[0]
+    low_high = first.intervals["ndcg@100"]
+    console.print(
+        f"NDCG@100 of {first.label}: 95% interval over users "
+        f"{low_high.low:.4f} to {low_high.high:.4f}. {_held_out(report)}"
+    )
+    _show_slices(console, report)
+    for row in report.rows:
+        if row.sampled:
+            figures = ", ".join(f"{name} {value:.4f}" for name, value in row.sampled.items())
+            console.print(f"Paper protocol (99 sampled negatives), {row.label}: {figures}")
+    for sentence in privacy_sentences(report):
+        console.print(sentence)
+    payloads = report.trained.payload_bytes
+    console.print(
+        f"Each device would send {len(payloads)} vectors, {sum(payloads) / 1e3:,.1f} kB in all. "
+        f"Took {report.wall_s:.1f} s, {report.cpu_s:.1f} s of processor time, "
+        f"{report.peak_rss_bytes / 1e6:,.0f} MB."
+    )
+
+
+def show_spread(console: Console, reports: list[SimulationReport]) -> None:
+    """Print mean and spread over repeats."""
+    table = Table(title=f"{len(reports)} split seeds, fresh noise each: mean ± std")
+    for name in METRICS:
+        table.add_column(name, justify="right")
+    found = spread(reports)
+    table.add_row(*(f"{found[n]['mean']:.4f} ± {found[n]['std']:.4f}" for n in METRICS))
+    console.print(table)
+
+
+def show_curve(console: Console, dataset: Dataset, points: Sequence[tuple[int, Row]]) -> None:
+    """Print utility against the number of training users."""
+    evaluated = points[0][1].evaluation.users_evaluated
+    table = Table(title=f"{dataset.name}: {evaluated:,} users never trained on")
+    table.add_column("trained on", justify="right")
+    table.add_column("ε", justify="right")
+    for name in METRICS:
+        table.add_column(name, justify="right")
+    for size, row in points:
+        figures = (f"{row.evaluation.means[name]:.4f}" for name in METRICS)
+        table.add_row(f"{size:,}", _budget(row), *figures)
+    console.print(table)
+
+
+def privacy_sentences(report: SimulationReport) -> list[str]:
+    """State each claim with everything it rests on, or that there is none."""
+    if not report.trained.guarantees:
+        return ["No noise was added: no differential privacy is claimed."]
+    return [
+        f"Spent epsilon {claim.epsilon:.4f} at delta {claim.delta:.1e} per {claim.unit} "
+        f"({claim.neighboring_relation.replace('_', '/')} adjacency, trust level {claim.trust}, "
+        f"{claim.participation} participation in {claim.rounds} rounds, sampling claimed: "
+        f"{claim.sampling}; {claim.accountant}). Excluded: the evaluation, which a deployment "
+        "cannot do."
+        for claim in report.trained.guarantees
+    ]
+
+
+def _budget(row: Row) -> str:
+    """Say what a row spent: its first guarantee's epsilon, or that it is not private."""
+    if row.trained is None or not row.trained.guarantees:
+        return "none"
+    return f"{row.trained.guarantees[0].epsilon:.3g}"
+
+
+def _held_out(report: SimulationReport) -> str:
+    what = f"{report.target} events" if report.target else "events"
+    how = {
+        "random": f"a random fifth of each user's {what}",
+        "leave-one-out": f"the last of each user's {what}",
+        "temporal": f"{what} after one cut-off time",
+    }[report.split_kind]
+    read = "newer items weigh more" if report.recency else "all items weigh alike"
+    got = report.evaluation
+    return (
+        f"Held out: {how}; full ranking, seen items masked; used: {', '.join(report.signals)} "
+        f"({read} on the device); {got.users_evaluated:,} users evaluated, "
+        f"{got.users_dropped:,} without held-out items dropped."
+    )
+
+
+def _show_slices(console: Console, report: SimulationReport) -> None:
+    table = Table(title="NDCG@100 by slice, and the first ten places")
+    labels = ("head", "tail", "light", "heavy", "light/\nheavy")
+    groups = sorted(report.rows[0].slices.groups)
+    for name in ("", *labels, *groups, *(["worst/\nbest"] if groups else [])):
+        table.add_column(name, justify="right" if name else "left", min_width=None if name else 18)
+    table.add_column("cover\nage", justify="right")
+    table.add_column("tail\nshare", justify="right")
+    for row in report.rows:
+        cut = row.slices
+        figures = (cut.head, cut.tail, cut.light, cut.heavy, cut.light_to_heavy)
+        table.add_row(
+            row.label,
+            *(_figure(value) for value in figures),
+            *(_figure(cut.groups.get(group)) for group in groups),
+            *([_figure(cut.group_ratio)] if groups else []),
+            f"{cut.coverage:.1%}",
+            f"{cut.tail_share:.1%}",
+        )
+    console.print(table)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
