@@ -6,7 +6,8 @@ The model reads a profile as `x = n (pi + W u) + noise`, `Var(noise) = n diag(s)
     u = (n W^T S^-1 W + diag(1/v))^-1  W^T S^-1 (x - n pi),  S = diag(s)
 
 (Bayesian linear regression; Bishop 2006, Pattern Recognition and Machine Learning, eqs. 2.113 to
-2.117). More history means less shrinkage. The score of item `j` is `n`-free: `pi_j + W_j u`.
+2.117). More history means less shrinkage. The score of item `j` is `c_j (pi_j + W_j u)`; a release
+may set the scale `c` to weigh the tail against popular items.
 
 For a fixed `n` the posterior is linear in `x`, so a score is a base term plus one term for each
 event of the history, exactly: `attribution` returns them. Nothing here opens a socket.
@@ -38,6 +39,7 @@ class Model:
         loadings: `(n_items, k)` effect W of each taste direction on each item's share.
         prior_variance: `(k,)` variance v of each direction over users, above zero.
         item_variance: `(n_items,)` noise variance s of each item per unit of history, above zero.
+        item_scale: `(n_items,)` factor c of each item's score, above zero; ones unless released.
         precision: `(k, k)` `W^T S^-1 W`, evidence of one unit of history.
         drift: `(k,)` `W^T S^-1 pi`, what an average unit of history says.
     """
@@ -46,6 +48,7 @@ class Model:
     loadings: FloatArray
     prior_variance: FloatArray
     item_variance: FloatArray
+    item_scale: FloatArray
     precision: FloatArray
     drift: FloatArray
 
@@ -55,7 +58,7 @@ class Model:
 
         Args:
             arrays: `popularity` and `item_variance` `(n_items,)`, `loadings` `(n_items, k)`,
-                `prior_variance` `(k,)`.
+                `prior_variance` `(k,)`; optionally `item_scale` `(n_items,)`.
 
         Raises:
             BadModel: an array is missing, misshapen, not finite, or not positive where it must be.
@@ -67,10 +70,12 @@ class Model:
         loadings = np.asarray(arrays["loadings"], dtype=np.float64)
         variance = np.asarray(arrays["prior_variance"], dtype=np.float64)
         noise = np.asarray(arrays["item_variance"], dtype=np.float64)
+        scale = np.asarray(arrays.get("item_scale", np.ones(popularity.shape)), dtype=np.float64)
         if popularity.ndim != 1 or loadings.ndim != 2 or variance.ndim != 1:
             raise BadModel("expected popularity (n_items,), loadings (n_items, k), variance (k,)")
-        if noise.shape != popularity.shape:
-            raise BadModel(f"expected item_variance {popularity.shape}, got {noise.shape}")
+        for name, array in (("item_variance", noise), ("item_scale", scale)):
+            if array.shape != popularity.shape:
+                raise BadModel(f"expected {name} {popularity.shape}, got {array.shape}")
         if loadings.shape != (len(popularity), len(variance)) or loadings.size == 0:
             raise BadModel(
                 f"expected loadings of shape ({len(popularity)}, {len(variance)}), "
@@ -80,6 +85,7 @@ class Model:
             ("popularity", popularity),
             ("prior_variance", variance),
             ("item_variance", noise),
+            ("item_scale", scale),
         ):
             if not bool(np.all(np.isfinite(array))) or float(array.min()) <= 0.0:
                 raise BadModel(f"expected finite values above zero in {name}")
@@ -91,6 +97,7 @@ class Model:
             loadings=loadings,
             prior_variance=variance,
             item_variance=noise,
+            item_scale=scale,
             precision=scaled.T @ loadings,
             drift=scaled.T @ popularity,
         )
@@ -102,6 +109,7 @@ class Model:
             "loadings": self.loadings,
             "prior_variance": self.prior_variance,
             "item_variance": self.item_variance,
+            "item_scale": self.item_scale,
         }
 
     @property
@@ -123,15 +131,16 @@ def scores(model: Model, items: IntArray, weights: FloatArray) -> FloatArray:
     """
     _check_history(model, items, weights)
     if len(items) == 0:
-        return model.popularity.copy()
+        return model.item_scale * model.popularity
     taste = np.linalg.solve(_posterior(model, weights), _evidence(model, items).T @ weights)
-    return np.asarray(model.popularity + model.loadings @ taste, dtype=np.float64)
+    shares = model.popularity + model.loadings @ taste
+    return np.asarray(model.item_scale * shares, dtype=np.float64)
 
 
 def attribution(model: Model, items: IntArray, weights: FloatArray, target_item: int) -> FloatArray:
     """Split the score of one item into the shares of the history's events.
 
-    Post-condition: `model.popularity[target_item] + sum(attribution)` equals the item's score up
+    Post-condition: `item_scale * popularity` of the item plus `sum(attribution)` equals its score up
     to float rounding, and dropping event `e` at fixed total weight lowers the score by entry `e`.
 
     Args:
@@ -155,6 +164,7 @@ def attribution(model: Model, items: IntArray, weights: FloatArray, target_item:
     reach = np.asarray(
         np.linalg.solve(_posterior(model, weights), model.loadings[target_item]), dtype=np.float64
     )
+    reach = reach * model.item_scale[target_item]
     return np.asarray(weights * (_evidence(model, items) @ reach), dtype=np.float64)
 
 

@@ -1,6 +1,7 @@
 """Learners: pure functions from noised sums to public contexts and models."""
 
 from tacit.server.coordinator.learners.errors import BadHistory, BadPlan, LearnerError
+from tacit.server.coordinator.learners.kernel import soft_bins
 from tacit.server.coordinator.learners.popularity import PopularityLearner
 from tacit.server.coordinator.learners.protocol import (
     Learner,
@@ -29,5 +30,6 @@ __all__ = [
     "SpectralPlan",
     "check_history",
     "integer_norm_for",
+    "soft_bins",
     "spectral_plan",
 ]

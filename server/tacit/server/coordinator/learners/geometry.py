@@ -17,7 +17,7 @@ import numpy as np
 
 from tacit.server.coordinator.learners.protocol import FloatArray
 
-_WEIGHT_EXPONENT = 0.2
+_WEIGHT_EXPONENT = 0.1
 
 
 @dataclass(frozen=True, slots=True)

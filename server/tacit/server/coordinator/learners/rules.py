@@ -1,8 +1,8 @@
 """Hyper-parameters of the spectral learner as rules of public quantities.
 
 Nothing here looks at data: a search on private data would itself have to be paid for. The inputs
-are the public expected cohort size, the public catalogue size, epsilon and whether public features
-exist. Each rule states its reason; the constants were fixed once on MovieLens and then frozen.
+are the public expected cohort size N, the public catalogue size I and epsilon. Each rule states
+its reason; the constants were fixed once on MovieLens and then frozen.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from tacit.server.coordinator.learners.errors import BadPlan
 
 _SMALLEST_NORM, _LARGEST_NORM = 4096, 32767
 
-
-_HARD = 0.15
-_UPLOAD_BYTES = 500_000  # of one device over all subspace rounds
+_UPLOAD_BYTES = 500_000  # of one device over the whole training
 _BYTES_PER_COORDINATE = 2
+_EVERYONE_CLIPPED = 0.01  # far below what a real profile projects on any basis
+_PREPARING_ROUNDS = 2
+_EXACT_WIDTH, _EXACT_ROUNDS = 64, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,49 +27,54 @@ class SpectralPlan:
     """State the hyper-parameters of one run.
 
     Attributes:
-        width: directions a device reports in each subspace round.
+        kernel_width: directions of the Gram round, q.
+        width: directions a device reports in each subspace round, k.
         subspace_rounds: number of subspace rounds.
         clipping_norm: bound on `||V^T y_u||` in a subspace round.
-        feature_clipping_norm: bound on `||Q^T y_u||^2` in the feature round.
+        gram_clipping_norm: bound on `||Q^T y_u||^2` in the Gram round.
         popularity_share: part of the zCDP budget for the popularity round.
-        feature_share: part for the feature round; 0 without features.
+        gram_share: part for the Gram round.
     """
 
+    kernel_width: int
     width: int
     subspace_rounds: int
     clipping_norm: float
-    feature_clipping_norm: float
+    gram_clipping_norm: float
     popularity_share: float
-    feature_share: float
+    gram_share: float
 
 
 def spectral_plan(
-    n_items: int,
-    expected_cohort: int,
-    epsilon: float,
-    *,
-    feature_width: int,
-    rounds: int | None = None,
+    n_items: int, expected_cohort: int, epsilon: float, *, rounds: int | None = None
 ) -> SpectralPlan:
     """Choose the hyper-parameters of a run.
 
-    All rules turn on one number, the hardness `n_items / (expected_cohort * epsilon)`: the noise
-    of an average item's popularity relative to the users who could have raised it.
+    Two numbers decide: `N epsilon`, the strength of a direction of taste over the noise, and the
+    hardness `h = I / (N epsilon)`, the noise of an average item's popularity relative to the users
+    who could have raised it.
 
-    - Popularity gets half the hardness of the zCDP budget, within 7% and 30%: everything else is
-      expressed relative to it.
-    - Features get 10%: their Gram matrix is small, and clipping it at 0.07, about what a unit
-      profile projects on them, leaves it far above the noise.
-    - The subspace rounds share the rest evenly; their clipping norm of 0.15 is below what most
-      unit profiles project on the directions, so that devices contribute equally. With features
-      one round is enough when hardness exceeds 0.15, else two; without, the start is random and
-      four are needed.
+    - Popularity gets `0.45 h^0.6` of the zCDP budget, within 3% and 60%: every loading is a
+      multiple of it, so where it is noise nothing else can be learned.
+    - The Gram round gets 25%, or 15% where several subspace rounds follow it, on
+      `q = 2 (N epsilon)^0.4` directions, within 24 and 256: the edge of its noise grows with
+      `sqrt(q)`, while the tastes a kernel adds fall off.
+    - Subspace rounds share the rest. One is enough up to `N epsilon = 10^5`, because the Gram round
+      has found the strong directions; two up to 10^6, then three: a second look at rows pays only
+      when rows rise clearly above the noise.
+    - `k = 0.12 sqrt(N epsilon)`, within 4 and 64 and what 500 kB of upload leave: taste spectra
+      fall off, so usable directions grow with about the square root of signal over noise.
+    - Both clipping norms are 0.01, far below what profiles project, so that in effect everyone's
+      contribution has the same length and only its direction counts: light users are heard as
+      loudly as heavy ones, and no part of the sensitivity is left unused.
+
+    Without noise nothing is clipped, and four rounds of 64 directions come close to the exact
+    spectrum; the limit on uploads does not apply, as nothing private could be deployed that way.
 
     Args:
         n_items: size of the public catalogue, at least 2.
         expected_cohort: public expected number of contributing users, at least 1.
         epsilon: total privacy budget; infinity for no noise.
-        feature_width: number of public feature directions; 0 without features.
         rounds: total number of rounds, all kinds together; `None` applies the rule.
 
     Raises:
@@ -80,34 +86,37 @@ def spectral_plan(
         raise BadPlan(f"expected a cohort of at least 1, got {expected_cohort}")
     if not epsilon > 0.0:
         raise BadPlan(f"expected epsilon above zero, got {epsilon}")
-    preparing = 2 if feature_width else 1
-    if rounds is not None and rounds < preparing + 1:
-        raise BadPlan(f"expected at least {preparing + 1} rounds, got {rounds}")
-    hardness = n_items / (expected_cohort * epsilon)
-    usual = 4 if not feature_width else 1 if hardness > _HARD else 2
-    subspace_rounds = usual if rounds is None else rounds - preparing
+    if rounds is not None and rounds < _PREPARING_ROUNDS + 1:
+        raise BadPlan(f"expected at least {_PREPARING_ROUNDS + 1} rounds, got {rounds}")
     noiseless = math.isinf(epsilon)
+    signal = expected_cohort * epsilon
+    usual = _EXACT_ROUNDS if noiseless else 1 if signal < 1e5 else 2 if signal < 1e6 else 3
+    subspace_rounds = usual if rounds is None else rounds - _PREPARING_ROUNDS
+    kernel_width = min(n_items - 1, 256 if noiseless else _within(2.0 * signal**0.4, 24, 256))
+    hardness = n_items / signal
     return SpectralPlan(
-        width=_width(n_items, expected_cohort, epsilon, subspace_rounds),
+        kernel_width=kernel_width,
+        width=_width(n_items, signal, subspace_rounds, kernel_width),
         subspace_rounds=subspace_rounds,
-        clipping_norm=1.0 if noiseless else 0.15,
-        feature_clipping_norm=1.0 if noiseless else 0.07,
-        popularity_share=min(0.3, max(0.07, hardness / 2.0)),
-        feature_share=0.1 if feature_width else 0.0,
+        clipping_norm=1.0 if noiseless else _EVERYONE_CLIPPED,
+        gram_clipping_norm=1.0 if noiseless else _EVERYONE_CLIPPED,
+        popularity_share=min(0.6, max(0.03, 0.45 * hardness**0.6)),
+        gram_share=0.25 if usual == 1 else 0.15,
     )
 
 
-def _width(n_items: int, expected_cohort: int, epsilon: float, subspace_rounds: int) -> int:
-    """Report as many directions as can rise above the noise, within the upload a phone can bear.
+def _width(n_items: int, signal: float, subspace_rounds: int, kernel_width: int) -> int:
+    """Choose the directions reported in a subspace round."""
+    if math.isinf(signal):
+        return min(n_items, _EXACT_WIDTH)
+    prepared = n_items + kernel_width * (kernel_width + 1) // 2
+    room = _UPLOAD_BYTES // _BYTES_PER_COORDINATE - prepared
+    bearable = room // (n_items * subspace_rounds)
+    return min(n_items, max(4, min(_within(0.12 * math.sqrt(signal), 4, 64), bearable)))
 
-    The signal of a direction grows with the cohort, its noise with `1 / epsilon`; taste spectra
-    fall off, so the number of usable directions grows with about the square root of
-    `cohort * epsilon`. Columns that turn out to be noise are shrunk away, so a little too wide
-    costs less than too narrow. Four columns are always sent.
-    """
-    bearable = _UPLOAD_BYTES // (_BYTES_PER_COORDINATE * n_items * subspace_rounds)
-    usable = 64.0 if math.isinf(epsilon) else 0.16 * math.sqrt(expected_cohort * epsilon)
-    return min(n_items, max(4, min(64, round(usable), bearable)))
+
+def _within(value: float, smallest: int, largest: int) -> int:
+    return int(min(max(round(value), smallest), largest))
 
 
 def integer_norm_for(length: int) -> int:

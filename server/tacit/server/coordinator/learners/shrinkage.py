@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -30,20 +32,19 @@ def isotonic(values: FloatArray, weights: FloatArray) -> FloatArray:
 
 
 def shrink_columns(
-    columns: FloatArray, noise_std: float, weakest_first: npt.NDArray[np.intp], bins: int
+    columns: FloatArray, noise_std: float, weakest_first: Sequence[npt.NDArray[np.intp]]
 ) -> FloatArray:
-    """Shrink each column by the signal variance of bins of coordinates.
+    """Shrink each column by the signal variance of groups of coordinates.
 
-    Coordinates are binned in a public order of expected strength. In each bin and column the mean
-    square minus the known noise variance is the signal variance `v`, made non-decreasing along the
-    order. `v / (v + noise^2)` is then the best linear shrinkage (empirical Bayes; Efron and Morris
-    1973, section 2).
+    In each group and column the mean square minus the known noise variance is the signal variance
+    `v`, made non-decreasing along the groups. `v / (v + noise^2)` is then the best linear shrinkage
+    (empirical Bayes; Efron and Morris 1973, section 2).
 
     Args:
         columns: `(n, m)` noisy coordinates of `m` directions.
         noise_std: standard deviation of the noise on every coordinate; 0 shrinks nothing.
-        weakest_first: `(n,)` public order of the coordinates.
-        bins: number of bins, at most `n` are used.
+        weakest_first: disjoint non-empty groups of rows, in a public order of expected strength;
+            together all rows.
 
     Returns:
         `(n, m)`.
@@ -51,12 +52,57 @@ def shrink_columns(
     if noise_std == 0.0 or columns.size == 0:
         return columns
     noise = noise_std**2
-    parts = np.array_split(weakest_first, min(bins, len(weakest_first)))
-    sizes = np.array([float(len(part)) for part in parts])
-    excess = np.stack([np.mean(columns[part] ** 2, axis=0) - noise for part in parts])
+    sizes = np.array([float(len(group)) for group in weakest_first])
+    excess = np.stack([np.mean(columns[group] ** 2, axis=0) - noise for group in weakest_first])
     shrunk = np.empty_like(columns)
     for column in range(columns.shape[1]):
         signal = np.maximum(isotonic(excess[:, column], sizes), 0.0)
-        for part, variance in zip(parts, signal.tolist(), strict=True):
-            shrunk[part, column] = columns[part, column] * (variance / (variance + noise))
+        for group, variance in zip(weakest_first, signal.tolist(), strict=True):
+            shrunk[group, column] = columns[group, column] * (variance / (variance + noise))
     return shrunk
+
+
+def shrink_symmetric_blocks(
+    matrix: FloatArray, noise_std: float, groups: npt.NDArray[np.intp]
+) -> FloatArray:
+    """Shrink a noisy symmetric matrix block by block, each by the signal variance it shows.
+
+    Args:
+        matrix: `(q, q)` symmetric.
+        noise_std: standard deviation of the noise on an entry beside the diagonal.
+        groups: `(q,)` group of each row and column; two groups span a block.
+
+    Returns:
+        `(q, q)` symmetric.
+    """
+    shrunk = np.zeros_like(matrix)
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    for position, rows in enumerate(members):
+        for columns in members[position:]:
+            block = matrix[np.ix_(rows, columns)]
+            signal = max(float(np.mean(block**2)) - noise_std**2, 0.0)
+            kept = block * (signal / (signal + noise_std**2))
+            shrunk[np.ix_(rows, columns)] = kept
+            shrunk[np.ix_(columns, rows)] = kept.T
+    return shrunk
+
+
+def growing_groups(n: int, first: int, count: int) -> list[npt.NDArray[np.intp]]:
+    """Cut `n` coordinates, strongest first, into about `count` groups of geometric ends.
+
+    Args:
+        n: number of coordinates.
+        first: size of the first group.
+        count: largest number of groups.
+
+    Returns:
+        Groups from the strongest to the weakest, none empty.
+    """
+    if n <= first:
+        return [np.arange(n, dtype=np.intp)] if n else []
+    ends = np.unique(np.round(np.geomspace(first, n, count)).astype(np.intp))
+    starts = np.concatenate([np.zeros(1, dtype=np.intp), ends[:-1]])
+    return [
+        np.arange(start, end, dtype=np.intp)
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+    ]

@@ -1,28 +1,28 @@
-"""Learner `spectral/1`: private subspace iteration, warm-started by public item features.
+"""Learner `spectral/2`: private subspace iteration, started from what the public catalogue says.
 
-1. `popularity/1` gives the item distribution, hence the coordinates (`geometry`).
-2. `feature_gram/1` gives the strongest directions that public features can express.
-3. `subspace/1`, a few times: devices sketch the second moment of taste on the current directions;
-   all sketches so far are combined into the next ones (`sketches`).
+1. `popularity/1` gives the item distribution, hence the coordinates (`geometry`) and the prior
+   covariance of tastes (`kernel`).
+2. `feature_gram/1` measures the covariance of tastes on the kernel's directions (`taste_gram`).
+3. `subspace/1`, once or more: devices sketch the second moment of taste on the strongest directions
+   so far; everything released is combined into the next ones (`sketches`).
 4. The model is what a device's factor-analysis read-out needs: popularity, loadings, variances.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tacit.server.coordinator.learners.errors import BadHistory, BadPlan
-from tacit.server.coordinator.learners.features import FeatureSpace, feature_pairs
 from tacit.server.coordinator.learners.geometry import Geometry
 from tacit.server.coordinator.learners.item_popularity import (
     POPULARITY,
     effective_history,
     item_distribution,
 )
+from tacit.server.coordinator.learners.kernel import TasteKernel
 from tacit.server.coordinator.learners.popularity import popularity_model
 from tacit.server.coordinator.learners.protocol import (
     FloatArray,
@@ -32,17 +32,19 @@ from tacit.server.coordinator.learners.protocol import (
     check_history,
 )
 from tacit.server.coordinator.learners.rules import SpectralPlan, spectral_plan
-from tacit.server.coordinator.learners.sketches import Spectrum, combine
+from tacit.server.coordinator.learners.sketches import Sketch, Spectrum, combine
+from tacit.server.coordinator.learners.taste_gram import taste_covariance
 
 FEATURE_GRAM = "feature_gram/1"
 SUBSPACE = "subspace/1"
 
 _START_SEED = 20210607  # of the public random start; no protection rests on it
-_PRIOR_SCALE = 3.0  # clipping shortens projections, so sketches understate the variance of taste
 _NOISE_EXPONENT = 0.7  # item noise grows slower than pi: rare items' loadings are uncertain too
-_MAGNIFICATION = 0.25
+_TAIL_EXPONENT = 0.1  # popular items are over-served by a linear read-out: divide by pi^0.1
+_MAGNIFICATION = 0.4
 _WEAKEST = 0.02
-_UNMEASURED = 0.3  # of the variance of feature directions that no sketch measured
+_MOST_DIRECTIONS = 128
+_LEAST_STRENGTH = 1e-4  # of the strongest
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class _Progress:
 
     geometry: Geometry
     next_basis: FloatArray
-    spectrum: Spectrum | None
+    spectrum: Spectrum
 
 
 class SpectralLearner:
@@ -68,7 +70,7 @@ class SpectralLearner:
         BadPlan: an argument is out of range or the features do not fit the catalogue.
     """
 
-    name = "spectral/1"
+    name = "spectral/2"
 
     def __init__(
         self,
@@ -84,15 +86,10 @@ class SpectralLearner:
         self._n_items = n_items
         self._expected_cohort = expected_cohort
         self._features = features
-        self._pairs = feature_pairs(features, n_items)
-        self.plan: SpectralPlan = spectral_plan(
-            n_items,
-            expected_cohort,
-            epsilon,
-            feature_width=self._feature_width(),
-            rounds=rounds,
-        )
+        self.plan: SpectralPlan = spectral_plan(n_items, expected_cohort, epsilon, rounds=rounds)
         self._specs = self._plan_rounds()
+        # The popularity round last seen, with what follows from it alone: it is the costly part.
+        self._prepared: tuple[bytes, Geometry, TasteKernel] | None = None
 
     def rounds(self) -> tuple[RoundSpec, ...]:
         """Plan every round from public quantities alone."""
@@ -126,9 +123,9 @@ class SpectralLearner:
         """Compute the model from the rounds so far.
 
         Returns:
-            `popularity` and `item_variance` `(n_items,)`, `loadings` `(n_items, r)` and
-            `prior_variance` `(r,)`, float32. The popularity ranking before the first subspace
-            round, and when no direction rises above the noise.
+            `popularity`, `item_variance` and `item_scale` `(n_items,)`, `loadings` `(n_items, r)`
+            and `prior_variance` `(r,)`, float32. The popularity ranking after the first round, and
+            when no direction rises above the noise.
 
         Raises:
             BadHistory: the history is empty or does not fit the plan.
@@ -136,30 +133,33 @@ class SpectralLearner:
         check_history(self._specs, history)
         progress = self._replay(history)
         geometry, spectrum = progress.geometry, progress.spectrum
-        if spectrum is None or not bool(np.any(spectrum.strengths > 0.0)):
+        strengths = spectrum.strengths[:_MOST_DIRECTIONS]
+        if len(history) == 1 or len(strengths) == 0 or float(strengths[0]) <= 0.0:
             return popularity_model(geometry.distribution)
+        strengths = strengths[strengths > _LEAST_STRENGTH * strengths[0]]
+        loadings = spectrum.directions[:, : len(strengths)] / geometry.weights[:, np.newaxis]
         typical = effective_history(history[0], self._expected_cohort)
-        strengths = np.maximum(spectrum.strengths, 1e-6 * float(spectrum.strengths[0]))
-        variance = _PRIOR_SCALE * strengths / (self._expected_cohort * typical)
-        loadings = spectrum.directions / geometry.weights[:, np.newaxis]
         noise = geometry.distribution**_NOISE_EXPONENT
         noise *= np.sum(geometry.distribution**2) / np.sum(geometry.distribution * noise)
+        scale = (geometry.distribution / np.max(geometry.distribution)) ** -_TAIL_EXPONENT
         return {
             "popularity": geometry.distribution.astype(np.float32),
             "loadings": loadings.astype(np.float32),
-            "prior_variance": variance.astype(np.float32),
+            "prior_variance": (strengths / (self._expected_cohort * typical)).astype(np.float32),
             "item_variance": noise.astype(np.float32),
+            "item_scale": scale.astype(np.float32),
         }
 
     def _plan_rounds(self) -> tuple[RoundSpec, ...]:
         plan = self.plan
-        kinds = [(POPULARITY, self._n_items, 1.0, plan.popularity_share)]
-        if self._features is not None:
-            width = self._feature_width()
-            length = width * (width + 1) // 2
-            kinds.append((FEATURE_GRAM, length, plan.feature_clipping_norm, plan.feature_share))
-        each = (1.0 - sum(kind[3] for kind in kinds)) / plan.subspace_rounds
+        triangle = plan.kernel_width * (plan.kernel_width + 1) // 2
+        each = (1.0 - plan.popularity_share - plan.gram_share) / plan.subspace_rounds
         subspace = (SUBSPACE, self._n_items * plan.width, plan.clipping_norm, each)
+        kinds = [
+            (POPULARITY, self._n_items, 1.0, plan.popularity_share),
+            (FEATURE_GRAM, triangle, plan.gram_clipping_norm, plan.gram_share),
+            *[subspace] * plan.subspace_rounds,
+        ]
         return tuple(
             RoundSpec(
                 round_id=position,
@@ -169,103 +169,58 @@ class SpectralLearner:
                 budget_share=share,
                 parameters={},
             )
-            for position, (statistic, length, clipping_norm, share) in enumerate(
-                kinds + [subspace] * plan.subspace_rounds, start=1
-            )
+            for position, (statistic, length, clipping_norm, share) in enumerate(kinds, start=1)
         )
 
-    def _feature_width(self) -> int:
-        """Give the width the feature round is planned with: fixed before popularity is known."""
-        if self._features is None:
-            return 0
-        return int(min(self._features.shape[1] + self._pairs.shape[1], self._n_items))
+    def _prepare(self, popularity: NoisedSum) -> tuple[Geometry, TasteKernel]:
+        """Derive coordinates and kernel from the popularity round."""
+        key = popularity.values.tobytes() + np.float64(popularity.noise_std).tobytes()
+        if self._prepared is None or self._prepared[0] != key:
+            geometry = Geometry.of(item_distribution(popularity, self._features))
+            kernel = TasteKernel.of(geometry, self._features, self.plan.kernel_width)
+            self._prepared = (key, geometry, kernel)
+        return self._prepared[1], self._prepared[2]
 
     def _replay(self, history: Sequence[NoisedSum]) -> _Progress:
-        """Run over a checked history from its start: no state is kept between calls."""
-        geometry = Geometry.of(item_distribution(history[0]))
-        features = FeatureSpace.of(geometry, self._features, self._pairs)
-        directions, strengths = features.all, np.zeros(0)
-        done = history[1:]
-        if self._features is not None:
-            if len(history) == 1:
-                padded = np.zeros((self._n_items, self._feature_width()))
-                padded[:, : directions.shape[1]] = directions
-                return _Progress(geometry, padded, None)
-            axes, strengths = self._feature_axes(history[1], directions.shape[1])
-            directions = directions @ axes
-            done = history[2:]
-        spectrum = None
-        bases = [self._next_basis(Spectrum(directions, strengths), geometry)]
-        sketches: list[FloatArray] = []
-        for released in done:
-            sketch = released.values.reshape(self._n_items, self.plan.width)
-            if self.plan.clipping_norm >= 1.0:  # nothing was clipped: self-products are known
-                own = geometry.self_products(self._expected_cohort)
-                sketch = sketch - own[:, np.newaxis] * geometry.centred_basis(bases[-1])
-            sketches.append(geometry.centred_rows(sketch))
-            spectrum = combine(bases, sketches, released.noise_std, geometry, features)
-            bases.append(self._next_basis(spectrum, geometry))
-        if (
-            spectrum is not None
-            and len(sketches) == 1
-            and len(strengths)
-            and done[0].noise_std > 0.0
-        ):
-            spectrum = self._beyond_sketch(spectrum, directions, strengths, history[1])
-        return _Progress(geometry, bases[-1], spectrum)
-
-    def _feature_axes(self, released: NoisedSum, rank: int) -> tuple[FloatArray, FloatArray]:
-        """Find the axes and strengths of the noised feature Gram matrix, strongest first."""
-        width = self._feature_width()
-        upper, lower = np.triu_indices(width)
-        gram = np.zeros((width, width))
-        gram[upper, lower] = released.values / np.where(upper == lower, 1.0, math.sqrt(2.0))
-        gram[lower, upper] = gram[upper, lower]
-        strengths, axes = np.linalg.eigh(gram[:rank, :rank])
-        return axes[:, ::-1], np.maximum(strengths[::-1], 0.0)
-
-    def _beyond_sketch(
-        self,
-        spectrum: Spectrum,
-        directions: FloatArray,
-        strengths: FloatArray,
-        released: NoisedSum,
-    ) -> Spectrum:
-        """Add the feature directions that a single sketch was too narrow to measure.
-
-        They rise above the noise of the feature round, but nothing is known about how items depart
-        from their features along them, so they count for less.
-
-        Args:
-            spectrum: from the sketch on the first `width` of `directions`.
-            directions: `(n_items, r)` feature directions, strongest first.
-            strengths: `(r,)` their strengths in the feature round.
-            released: the feature round.
-        """
-        width = self.plan.width
-        clear = np.flatnonzero(strengths > released.noise_std * math.sqrt(len(strengths)))
-        clear = clear[clear >= width]
-        if len(clear) == 0 or len(spectrum.strengths) == 0:
-            return spectrum
-        # Both rounds saw the first directions: their ratio turns one clipping into the other.
-        scale = min(1.0, float(np.sum(spectrum.strengths) / np.sum(strengths[:width])))
-        known = spectrum.directions
-        further = directions[:, clear]
-        return Spectrum(
-            np.hstack([known, further - known @ (known.T @ further)]),
-            np.concatenate([spectrum.strengths, _UNMEASURED * scale * strengths[clear]]),
+        """Run over a checked history from its start."""
+        geometry, kernel = self._prepare(history[0])
+        if len(history) == 1:
+            padded = np.zeros((self._n_items, self.plan.kernel_width))
+            padded[:, : len(kernel.variances)] = kernel.directions
+            return _Progress(geometry, padded, Spectrum(padded, np.zeros(0)))
+        covariance = taste_covariance(
+            history[1], self.plan.gram_clipping_norm, kernel, geometry, self._expected_cohort
         )
+        spectrum = combine([], covariance, kernel, geometry)
+        sketches: list[Sketch] = []
+        for released in history[2:]:
+            sketches.append(
+                Sketch.of(
+                    released.values,
+                    released.noise_std,
+                    self.plan.clipping_norm,
+                    self._next_basis(spectrum, kernel, geometry),
+                    geometry,
+                    self._expected_cohort,
+                )
+            )
+            spectrum = combine(sketches, covariance, kernel, geometry)
+        return _Progress(geometry, self._next_basis(spectrum, kernel, geometry), spectrum)
 
-    def _next_basis(self, spectrum: Spectrum, geometry: Geometry) -> FloatArray:
+    def _next_basis(
+        self, spectrum: Spectrum, kernel: TasteKernel, geometry: Geometry
+    ) -> FloatArray:
         """Choose the directions of the next round, `(n_items, width)`.
 
-        Weak directions are magnified by `strength^-1/4`: a clipped projection then spends less of
-        its norm on strong directions, which stand far above the noise anyway.
+        Weak directions are magnified by `strength^-0.4`: a projection of fixed length then spends
+        less of it on strong directions, which stand far above the noise anyway. Where nothing has
+        been found yet, the kernel's own directions are tried.
         """
-        known = spectrum.directions[:, : self.plan.width]
-        basis = _complete(known, self.plan.width, geometry)
-        strengths = np.zeros(self.plan.width)
-        found = min(len(spectrum.strengths), self.plan.width)
+        width = self.plan.width
+        found = min(len(spectrum.strengths), width)
+        known = spectrum.directions if found else kernel.directions
+        basis = _complete(known, width, geometry)
+        strengths = np.zeros(width)
         strengths[:found] = spectrum.strengths[:found]
         strongest = float(np.max(strengths))
         if strongest == 0.0:
