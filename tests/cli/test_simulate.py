@@ -61,7 +61,7 @@ def test_popularity_learner_runs(shop: Path) -> None:
         (["--delta", "0.9"], 2, "delta"),
         (["--data", "/no/such/place"], 1, "no such path"),
         (["--rounds", "1"], 2, "at least"),
-        (["--epsilon", "1e9"], 2, "expected an epsilon that"),
+        (["--epsilon", "1e-9"], 2, "expected an epsilon that"),
         (["--json", "/no/such/place.json"], 2, "/no/such does not exist"),
     ],
 )

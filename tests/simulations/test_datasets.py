@@ -46,7 +46,10 @@ def test_gzipped_folder_with_catalogue(tmp_path: Path) -> None:
     data = load(tmp_path)
     assert data.user_ids == ("9", "10")
     assert data.titles == ("Heat (1995)", "Alien (1979)", "Untitled")
-    assert data.feature_names == ("Crime", "Drama", "Horror", "undated", "1970s", "1990s")
+    assert data.feature_names == (
+        *("Crime", "Drama", "Horror"),
+        *("year ~1979", "year ~1995", "year ~unknown"),
+    )
     assert data.features is not None
     assert data.features.tolist() == [[1, 1, 0, 0, 0, 1], [0, 0, 1, 0, 1, 0], [0, 0, 0, 1, 0, 0]]
 
@@ -116,7 +119,7 @@ def test_movielens_csv_folder(tmp_path: Path) -> None:
     )
     data = load(tmp_path)
     assert data.titles == ("Heat, The (1995)", "B (2001)")
-    assert data.feature_names == ("Crime", "Drama", "1990s", "2000s")
+    assert data.feature_names == ("Crime", "Drama", "year ~1995", "year ~2001")
     assert data.values.tolist() == [4.5, 5.0]
 
 

@@ -39,9 +39,7 @@ def public_features(catalogue: ItemTable) -> tuple[tuple[str, ...], FloatArray |
     columns.update(_indicators([set(names) for names in catalogue.categories], _MOST_CATEGORIES))
     columns.update(_eras(np.array(catalogue.years, dtype=np.float64)))
     words = [_words(title) for title in catalogue.titles]
-    counts = _indicators(
-        words, _MOST_WORDS, _FEWEST_ITEMS_OF_A_WORD, _COMMONEST_WORD * len(words)
-    )
+    counts = _indicators(words, _MOST_WORDS, _FEWEST_ITEMS_OF_A_WORD, _COMMONEST_WORD * len(words))
     columns.update({_WORD + word: column for word, column in counts.items()})
     if not columns:
         return (), None
@@ -75,7 +73,9 @@ def _eras(years: FloatArray) -> dict[str, FloatArray]:
     known = years > 0
     if not known.any():
         return {}
-    knots = np.unique(np.quantile(years[known], np.linspace(0.0, 1.0, _MOST_YEAR_KNOTS)))
+    knots = np.unique(
+        np.quantile(years[known], np.linspace(0.0, 1.0, _MOST_YEAR_KNOTS), method="nearest")
+    )
     hats = np.where(known[:, np.newaxis], soft_bins(years, knots), 0.0)
     columns = {f"{_YEAR}{knot:.0f}": hats[:, place] for place, knot in enumerate(knots.tolist())}
     if not known.all():

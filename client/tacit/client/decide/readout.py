@@ -140,7 +140,7 @@ def scores(model: Model, items: IntArray, weights: FloatArray) -> FloatArray:
 def attribution(model: Model, items: IntArray, weights: FloatArray, target_item: int) -> FloatArray:
     """Split the score of one item into the shares of the history's events.
 
-    Post-condition: `item_scale * popularity` of the item plus `sum(attribution)` equals its score up
+    Post-condition: the item's `item_scale * popularity` plus `sum(attribution)` equals its score up
     to float rounding, and dropping event `e` at fixed total weight lowers the score by entry `e`.
 
     Args:

@@ -18,6 +18,7 @@ from tacit.simulations.datasets import Dataset, load
 from tacit.simulations.demo.options import DEFAULT_DEVICES, DemoOptions
 from tacit.simulations.demo.scenario import Role, cast_roles
 from tacit.simulations.errors import BadExperiment
+from tacit.simulations.item_features import is_category
 from tacit.simulations.population import generate
 from tacit.simulations.splits import per_user_split
 
@@ -130,14 +131,11 @@ def demo_population(options: DemoOptions) -> DemoPopulation:
 def catalogue_of(dataset: Dataset) -> Catalogue:
     """Return the public catalogue of a data set, items in its order."""
     categories: list[tuple[str, ...]] = [()] * dataset.n_items
-    if dataset.features is not None:
-        for item in range(dataset.n_items):
-            strongest = np.argsort(-dataset.features[item], kind="stable")[:_MAX_CATEGORIES]
-            categories[item] = tuple(
-                dataset.feature_names[f]
-                for f in map(int, strongest)
-                if dataset.features[item, f] > 0
-            )
+    shown = [f for f, name in enumerate(dataset.feature_names) if is_category(name)]
+    if dataset.features is not None and shown:
+        for item, row in enumerate(dataset.features[:, shown]):
+            strongest = np.argsort(-row, kind="stable")[:_MAX_CATEGORIES].tolist()
+            categories[item] = tuple(dataset.feature_names[shown[f]] for f in strongest if row[f])
     return Catalogue(
         tuple(
             CatalogueItem(item_id, title, category)

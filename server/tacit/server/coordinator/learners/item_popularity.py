@@ -59,10 +59,11 @@ def _predicted(sums: FloatArray, features: FloatArray) -> FloatArray:
     moments, scores = axes.T @ (centred.T @ wanted), centred @ axes
     fits = [scores @ (moments / (values + ridge)) for ridge in _RIDGES]
     errors = [
-        float(np.sum((wanted - fit) ** 2)) / (1.0 - np.sum(values / (values + ridge)) / len(sums)) ** 2
+        float(np.sum((wanted - fit) ** 2))
+        / (1.0 - np.sum(values / (values + ridge)) / len(sums)) ** 2
         for ridge, fit in zip(_RIDGES, fits, strict=True)
     ]
-    return fits[int(np.argmin(errors))]
+    return np.asarray(fits[int(np.argmin(errors))], dtype=np.float64)
 
 
 def _groups(predicted: FloatArray) -> npt.NDArray[np.intp]:

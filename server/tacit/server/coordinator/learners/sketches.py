@@ -47,8 +47,13 @@ class Sketch:
 
     @classmethod
     def of(
-        cls, values: FloatArray, noise_std: float, clipping_norm: float, basis: FloatArray,
-        geometry: Geometry, cohort: int,
+        cls,
+        values: FloatArray,
+        noise_std: float,
+        clipping_norm: float,
+        basis: FloatArray,
+        geometry: Geometry,
+        cohort: int,
     ) -> Sketch:
         """Bring a released sum into the common units.
 

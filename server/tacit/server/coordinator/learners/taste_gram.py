@@ -9,6 +9,7 @@ the covariance of tastes plus the noise of the round, and is shrunk towards the 
 from __future__ import annotations
 
 import math
+
 import numpy as np
 import numpy.typing as npt
 
