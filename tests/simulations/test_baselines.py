@@ -1,5 +1,11 @@
 """Baselines against closed forms and published figures; intervals and slices."""
 
+# Neither scipy nor pyarrow ships types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportOptionalSubscript=false
+# pyright: reportAttributeAccessIssue=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,5 +1,11 @@
 """Loaders on small files and on real data, and what they say about bad input."""
 
+# Neither scipy nor pyarrow ships types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportOptionalSubscript=false
+# pyright: reportAttributeAccessIssue=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import gzip

@@ -3,6 +3,12 @@
 Hyper-parameters are rules of public sizes, fixed on MovieLens (values in `docs/learning.md`).
 """
 
+# Neither scipy nor pyarrow ships types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportOptionalSubscript=false
+# pyright: reportAttributeAccessIssue=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import math

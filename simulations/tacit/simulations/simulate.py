@@ -121,7 +121,7 @@ def simulate(
     rows = [bench.row(trained.learner, trained.scorer, wall_s, trained, among=seen)]
     if options.unseen_share:
         label = f"{trained.learner}, users never trained on"
-        rows.append(bench.row(label, trained.scorer, 0.0, trained, among=~split.participants))
+        rows.append(bench.row(label, trained.scorer, 0.0, trained, among=split.unseen))
     rows.append(bench.row("popularity", count_scorer(split), 0.0, None, among=seen))
     if options.baselines:
         rows += bench.baselines(delta, among=seen)
@@ -200,7 +200,7 @@ class _Bench:
     ) -> Row:
         evaluation: Evaluation = evaluate(self._split, scorer, self._phase("scoring"), among=among)
         sampled: dict[str, float] = {}
-        if self._options.paper_protocol:
+        if self._options.paper_protocol and not np.array_equal(among, self._split.unseen):
             sampled = sampled_metrics(self._split, scorer, self._options.split_seed)
         cut = slices(self._split, evaluation, self._dataset.groups)
         return Row(label, evaluation, cut, sampled, wall_s, trained)
