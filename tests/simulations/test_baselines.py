@@ -50,7 +50,7 @@ def test_ials_rows_are_the_minimum_of_the_objective() -> None:
     rng = np.random.default_rng(0)
     other = rng.normal(size=(120, 5))
     few = SPLIT.train.slice(0, 7)
-    solved = baselines._solve(baselines._matrix(few).tocsr(), other)
+    solved = baselines.least_squares(baselines.sparse_rows(few).tocsr(), other)
     strength = 0.01 * np.sqrt(192 / 5)
     for user, row in enumerate(dense(few)):
         fit = other.T @ (row * (other @ solved[user] - (row > 0)))

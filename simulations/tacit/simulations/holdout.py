@@ -96,7 +96,7 @@ def hold_out(dataset: Dataset, options: SplitOptions) -> Split:
 
 
 def _participants(n_users: int, options: SplitOptions) -> tuple[BoolArray, BoolArray]:
-    """Draw who takes part in training and who never does; the latter are the same whatever the cohort's size."""
+    """Draw who takes part in training and who never does; the size changes only the former."""
     draws = np.random.default_rng([options.seed, 1]).random(n_users)
     able = np.flatnonzero(draws >= options.unseen_share)
     wanted = len(able) if options.cohort_size is None else options.cohort_size
