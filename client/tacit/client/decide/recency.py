@@ -23,9 +23,11 @@ IntArray = npt.NDArray[np.int64]
 class Recency:
     """State how fast the past fades.
 
-    The defaults were fixed on the last items of MovieLens 1M and hold on MovieLens 100K: with the
-    spectral learner at epsilon 8, HR@10 over the full ranking rises from 0.082 to 0.154 and from
-    0.118 to 0.154. Between tau 2 and 5 and floor 0.01 and 0.02 the figures differ little.
+    The defaults are the best by HR@10 of 14 settings tried on the last items of MovieLens 1M, with
+    MovieLens 100K looked at beside it; one draw of noise, no separate validation part, so the gain
+    on these two is optimistic. Spectral learner, epsilon 8, full ranking: HR@10 rises from 0.082
+    to 0.154 (1M) and from 0.118 to 0.154 (100K). Between tau 2 and 5 and floor 0.01 and 0.02 it
+    stays within 0.144 and 0.154, so the choice is not sharp. No other data has been tried.
 
     Attributes:
         floor: what the oldest items keep, at least 0; 0 forgets them altogether.
