@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -51,6 +52,61 @@ def test_popularity_learner_runs(shop: Path) -> None:
     assert "popularity/1" in result.output
 
 
+def test_every_option_in_one_run(shop: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    arguments = ["--data", str(shop), "--split", "random", "--unseen-users", "0.3", "--baselines"]
+    result = CliRunner().invoke(
+        simulate, [*arguments, "--seeds", "2", "--recency", "on", "--json", str(out)]
+    )
+    assert result.exit_code == 0, result.output
+    report = json.loads(out.read_text())
+    labels = [model["label"] for model in report["models"]]
+    assert labels == [
+        *("spectral/1", "spectral/1, users never trained on", "popularity", "EASE", "iALS"),
+        "spectral/1, not private",
+    ]
+    assert report["models"][3]["share_of_ease"]["mean"] == 1.0
+    assert report["models"][1]["share_of_ease"] is None  # other users than EASE's
+    low, high = report["intervals"]["ndcg@100"]
+    assert low <= report["metrics"]["ndcg@100"] <= high
+    assert report["split"]["recency"] is True
+    assert report["split"]["users_trained"] < 40
+    assert len(report["seeds"]["split_seeds"]) == 2
+    assert report["seeds"]["metrics"]["ndcg@100"]["std"] > 0
+    guarantee = report["models"][0]["guarantees"][0]
+    assert {"unit", "epsilon", "delta", "neighboring_relation", "trust", "participation"} < set(
+        guarantee
+    )
+
+
+def test_leave_one_out_weighs_recent_items_by_default_and_paper_protocol_is_named(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "many.csv"
+    rng = np.random.default_rng(0)
+    rows = [f"{user},{item}" for user in range(60) for item in rng.permutation(150)[:9]]
+    path.write_text("user,item\n" + "\n".join(rows) + "\n")
+    out = tmp_path / "out.json"
+    arguments = ["--data", str(path), "--split", "leave-one-out", "--paper-protocol"]
+    result = CliRunner().invoke(simulate, [*arguments, "--json", str(out)])
+    assert result.exit_code == 0, result.output
+    report = json.loads(out.read_text())
+    assert report["split"]["recency"] is True
+    assert set(report["models"][0]["sampled"]) == {"sampled_hr@10", "sampled_ndcg@10"}
+    assert "sampled_hr@10" not in report["metrics"]
+    assert "Paper protocol" in result.output
+
+
+def test_curve_trains_on_subsamples(shop: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    arguments = ["--data", str(shop), "--subsample", "10,25", "--json", str(out)]
+    result = CliRunner().invoke(simulate, arguments)
+    assert result.exit_code == 0, result.output
+    curve = json.loads(out.read_text())["curve"]
+    assert [point["users_trained"] for point in curve] == [10, 25]
+    assert curve[0]["users_evaluated"] == curve[1]["users_evaluated"] > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -61,6 +117,12 @@ def test_popularity_learner_runs(shop: Path) -> None:
         (["--delta", "0.9"], 2, "delta"),
         (["--data", "/no/such/place"], 1, "no such path"),
         (["--rounds", "1"], 2, "at least"),
+        (["--signals", "telepathy"], 2, "expected signals among"),
+        (["--target", "search"], 2, "expected signals among"),
+        (["--unseen-users", "1"], 2, "unseen users in [0, 1)"),
+        (["--subsample", "ten"], 2, "whole numbers"),
+        (["--subsample", "9999"], 2, "users to train on"),
+        (["--paper-protocol"], 2, "leave-one-out"),
         (["--epsilon", "1e-9"], 2, "expected an epsilon that"),
         (["--json", "/no/such/place.json"], 2, "/no/such does not exist"),
     ],

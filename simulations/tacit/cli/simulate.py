@@ -20,7 +20,7 @@ from tacit.simulations.errors import BadExperiment, DatasetError
 from tacit.simulations.holdout import SPLITS, SplitKind
 from tacit.simulations.learners import LEARNERS
 from tacit.simulations.population import generate
-from tacit.simulations.report import spread
+from tacit.simulations.report import Row, SimulationReport, spread
 from tacit.simulations.simulate import OnPhase, SimulationOptions, utility_by_cohort
 from tacit.simulations.simulate import simulate as run_simulation
 from tacit.simulations.splits import PUBLIC_SPLIT_SEED
@@ -171,6 +171,8 @@ def simulate(
         with stop_once(), bars:
             bars.step("reading data" if path else "making a population")
             dataset: Dataset = generate() if path is None else load(path)
+            points: tuple[tuple[int, Row], ...] = ()
+            reports: list[SimulationReport] = []
             if sizes:
                 points = utility_by_cohort(dataset, options, sizes, _percent(bars))
                 document: dict[str, Any] = {

@@ -5,6 +5,12 @@ hundreds of megabytes, not tens of gigabytes. A file that pyarrow cannot read as
 again line by line (`dataset_files`), whose messages name the line.
 """
 
+# Neither scipy nor pyarrow ships types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportOptionalSubscript=false
+# pyright: reportAttributeAccessIssue=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import math

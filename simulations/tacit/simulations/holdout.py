@@ -91,12 +91,12 @@ def hold_out(dataset: Dataset, options: SplitOptions) -> Split:
     if options.recency is not None:
         counted = kept & (by_signal[dataset.signals] > 0)
         fold_in = _recent(train, keys, of_event, order, counted, options.recency)
-    participants = _participants(dataset.n_users, options)
-    return Split(train, test, options.seed, fold_in, seen, participants)
+    participants, unseen = _participants(dataset.n_users, options)
+    return Split(train, test, options.seed, fold_in, seen, participants, unseen)
 
 
-def _participants(n_users: int, options: SplitOptions) -> BoolArray:
-    """Draw who takes part in training; the unseen are the same whatever the cohort's size."""
+def _participants(n_users: int, options: SplitOptions) -> tuple[BoolArray, BoolArray]:
+    """Draw who takes part in training and who never does; the size changes only the former."""
     draws = np.random.default_rng([options.seed, 1]).random(n_users)
     able = np.flatnonzero(draws >= options.unseen_share)
     wanted = len(able) if options.cohort_size is None else options.cohort_size
@@ -106,7 +106,7 @@ def _participants(n_users: int, options: SplitOptions) -> BoolArray:
         )
     participants = np.zeros(n_users, dtype=np.bool_)
     participants[able[np.argsort(draws[able])[:wanted]]] = True
-    return participants
+    return participants, draws < options.unseen_share
 
 
 def training_part(dataset: Dataset, split: Split) -> Dataset:

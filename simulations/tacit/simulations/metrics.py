@@ -185,13 +185,13 @@ def _places(scores: FloatArray) -> tuple[IntArray, IntArray]:
     rows, items = np.nonzero((scores >= last[:, np.newaxis]) & (scores > -np.inf))
     order = np.lexsort((items, -scores[rows, items], rows))
     rows, items = rows[order], items[order]
-    starts: IntArray = np.searchsorted(rows, np.arange(n_rows)).astype(np.int64)
-    place: IntArray = np.arange(len(rows), dtype=np.int64) - starts[rows]
-    kept: BoolArray = place < DEPTH
+    counts = np.bincount(rows, minlength=n_rows)
+    place = np.arange(len(rows)) - (np.cumsum(counts) - counts)[rows]
+    kept = place < DEPTH
     places = np.full((n_rows, n_items), DEPTH, dtype=np.int64)
     places[rows[kept], items[kept]] = place[kept]
     top = np.full((n_rows, SHOWN), -1, dtype=np.int64)
-    first: BoolArray = place < SHOWN
+    first = place < SHOWN
     top[rows[first], place[first]] = items[first]
     return places, top
 
@@ -202,5 +202,6 @@ def _best_rank(scores: FloatArray, rows: IntArray, items: IntArray) -> FloatArra
     order = np.lexsort((items, -values, rows))
     first = order[np.searchsorted(rows[order], np.arange(len(scores)))]
     value, item = values[first][:, np.newaxis], items[first][:, np.newaxis]
-    before: BoolArray = (scores > value) | ((scores == value) & (np.arange(scores.shape[1]) < item))
+    columns: IntArray = np.arange(scores.shape[1], dtype=np.int64)
+    before = np.greater(scores, value) | (np.equal(scores, value) & np.less(columns, item))
     return np.asarray(np.sum(before, axis=1), dtype=np.float64)

@@ -13,14 +13,16 @@ import numpy as np
 
 from tacit.simulations.errors import BadExperiment
 from tacit.simulations.metrics import entries_of, masked_scores
-from tacit.simulations.splits import Split
+from tacit.simulations.splits import BoolArray, Split
 from tacit.simulations.trained import Scorer
 
 NEGATIVES = 99
 _BATCH = 256
 
 
-def sampled_metrics(split: Split, scorer: Scorer, seed: int) -> dict[str, float]:
+def sampled_metrics(
+    split: Split, scorer: Scorer, seed: int, among: BoolArray | None = None
+) -> dict[str, float]:
     """Compute HR@10 and NDCG@10 among 99 sampled negatives.
 
     Ties count against the held-out item by half of those that tie.
@@ -29,6 +31,7 @@ def sampled_metrics(split: Split, scorer: Scorer, seed: int) -> dict[str, float]
         split: a leave-one-out split.
         scorer: the model.
         seed: public seed of the draw.
+        among: `(n_users,)` users to evaluate; `None` for all.
 
     Raises:
         BadExperiment: a user has more than one held-out item, or nobody has 99 items unseen.
@@ -37,7 +40,7 @@ def sampled_metrics(split: Split, scorer: Scorer, seed: int) -> dict[str, float]
     if int(counts.max(initial=0)) != 1:
         raise BadExperiment("the paper protocol needs one held-out item: --split leave-one-out")
     rng = np.random.default_rng([seed, 2])
-    users = np.flatnonzero(counts == 1)
+    users = np.flatnonzero((counts == 1) & (True if among is None else among))
     hits: list[np.ndarray[tuple[int], np.dtype[np.float64]]] = []
     for start in range(0, len(users), _BATCH):
         batch = users[start : start + _BATCH]

@@ -121,7 +121,7 @@ def simulate(
     rows = [bench.row(trained.learner, trained.scorer, wall_s, trained, among=seen)]
     if options.unseen_share:
         label = f"{trained.learner}, users never trained on"
-        rows.append(bench.row(label, trained.scorer, 0.0, trained, among=~split.participants))
+        rows.append(bench.row(label, trained.scorer, 0.0, trained, among=split.unseen))
     rows.append(bench.row("popularity", count_scorer(split), 0.0, None, among=seen))
     if options.baselines:
         rows += bench.baselines(delta, among=seen)
@@ -201,16 +201,17 @@ class _Bench:
         evaluation: Evaluation = evaluate(self._split, scorer, self._phase("scoring"), among=among)
         sampled: dict[str, float] = {}
         if self._options.paper_protocol:
-            sampled = sampled_metrics(self._split, scorer, self._options.split_seed)
+            sampled = sampled_metrics(self._split, scorer, self._options.split_seed, among)
         cut = slices(self._split, evaluation, self._dataset.groups)
         return Row(label, evaluation, cut, sampled, wall_s, trained)
 
     def baselines(self, delta: float, among: BoolArray | None) -> list[Row]:
         rows: list[Row] = []
-        for label, fit in (
+        fits: tuple[tuple[str, Callable[[Split], Scorer]], ...] = (
             ("EASE", ease_scorer),
-            ("iALS", lambda split: ials_scorer(split, self._phase("fitting iALS"))),
-        ):
+            ("iALS", self._fit_ials),
+        )
+        for label, fit in fits:
             started = time.perf_counter()
             try:
                 scorer = fit(self._blind_split)
@@ -227,6 +228,9 @@ class _Bench:
             label = f"{trained.learner}, not private"
             rows.append(self.row(label, trained.scorer, wall_s, None, among))
         return rows
+
+    def _fit_ials(self, split: Split) -> Scorer:
+        return ials_scorer(split, self._phase("fitting iALS"))
 
     def _phase(self, name: str) -> OnProgress | None:
         on_phase = self._on_phase

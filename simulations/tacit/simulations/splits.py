@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -29,6 +29,7 @@ class Split:
             where that is on.
         seen: what is never shown again: every item of the training part, whatever its signal.
         participants: `(n_users,)` who takes part in training; the others only fold in.
+        unseen: `(n_users,)` who never takes part, whatever the cohort's size.
     """
 
     train: Profiles
@@ -37,6 +38,7 @@ class Split:
     fold_in: Profiles
     seen: Profiles
     participants: BoolArray
+    unseen: BoolArray
 
     @cached_property
     def cohort(self) -> Profiles:
@@ -51,7 +53,7 @@ class Split:
             np.zeros(0),
             self.test.n_items,
         )
-        return Split(self.train, empty, self.seed, self.fold_in, self.seen, self.participants)
+        return replace(self, test=empty)
 
 
 def per_user_split(
@@ -84,7 +86,7 @@ def per_user_split(
     in_test[order] = rank < held_out[users]
     train = only_entries(profiles, ~in_test)
     everyone = np.ones(profiles.n_users, dtype=np.bool_)
-    return Split(train, only_entries(profiles, in_test), seed, train, train, everyone)
+    return Split(train, only_entries(profiles, in_test), seed, train, train, everyone, ~everyone)
 
 
 def only_entries(profiles: Profiles, kept: BoolArray) -> Profiles:

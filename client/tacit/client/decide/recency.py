@@ -23,16 +23,19 @@ IntArray = npt.NDArray[np.int64]
 class Recency:
     """State how fast the past fades.
 
-    The defaults are a rule, not a search for one data set: they were fixed on the last items of
-    MovieLens 1M and hold their gain on MovieLens 100K (`docs/learning.md`).
+    The defaults are the best by HR@10 of 14 settings tried on the last items of MovieLens 1M, with
+    MovieLens 100K looked at beside it; one draw of noise, no separate validation part, so the gain
+    on these two is optimistic. Spectral learner, epsilon 8, full ranking: HR@10 rises from 0.082
+    to 0.154 (1M) and from 0.118 to 0.154 (100K). Between tau 2 and 5 and floor 0.01 and 0.02 it
+    stays within 0.144 and 0.154, so the choice is not sharp. No other data has been tried.
 
     Attributes:
         floor: what the oldest items keep, at least 0; 0 forgets them altogether.
         tau: how many items back the extra weight of the new lasts, above 0.
     """
 
-    floor: float = 0.3
-    tau: float = 10.0
+    floor: float = 0.02
+    tau: float = 3.0
 
     def __post_init__(self) -> None:
         """Check that weights stay positive and finite.
