@@ -1,6 +1,11 @@
 """Learners: pure functions from noised sums to public contexts and models."""
 
 from tacit.server.coordinator.learners.errors import BadHistory, BadPlan, LearnerError
+from tacit.server.coordinator.learners.linear import (
+    LinearLearner,
+    LinearTarget,
+    linear_target,
+)
 from tacit.server.coordinator.learners.popularity import PopularityLearner
 from tacit.server.coordinator.learners.protocol import (
     Learner,
@@ -21,6 +26,8 @@ __all__ = [
     "BadPlan",
     "Learner",
     "LearnerError",
+    "LinearLearner",
+    "LinearTarget",
     "NoisedSum",
     "PopularityLearner",
     "PublicArrays",
@@ -29,5 +36,6 @@ __all__ = [
     "SpectralPlan",
     "check_history",
     "integer_norm_for",
+    "linear_target",
     "spectral_plan",
 ]
