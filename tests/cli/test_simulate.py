@@ -35,7 +35,7 @@ def test_writes_the_documented_json(shop: Path, tmp_path: Path) -> None:
     assert (privacy["neighboring_relation"], privacy["trust"]) == ("add_remove", "central")
     assert privacy["rounds"] == len(privacy["noise_multiplier"]) == 3
     assert privacy["accountant"].startswith("opacus-rdp ")
-    names = {"recall@20", "ndcg@100", "ndcg@10", "hit_rate@10"}
+    names = {"recall@20", "ndcg@100", "ndcg@10", "hit_rate@10", "mrr"}
     assert set(report["metrics"]) == set(report["baselines"]["popularity"]) == names
     assert set(report["cost"]) == {
         *("payload_bytes_per_device_round", "wall_s", "cpu_s", "peak_rss_bytes"),

@@ -79,23 +79,23 @@ def test_refuses_missing_secrets_and_noise() -> None:
 
 def test_spectral_beats_popularity_on_the_generated_population_at_epsilon_8() -> None:
     report = simulate(generate(), SimulationOptions())
-    assert report.claim is not None
-    assert 7.9 < report.claim.epsilon <= 8.0
+    (guarantee,) = report.trained.guarantees
+    assert 7.9 < guarantee.epsilon <= 8.0
     assert report.evaluation.means["recall@20"] > 1.3 * report.popularity.means["recall@20"]
     assert report.evaluation.means["ndcg@100"] > 1.2 * report.popularity.means["ndcg@100"]
 
 
 def test_learner_is_worth_more_without_noise_and_claims_nothing() -> None:
     report = simulate(generate(), SimulationOptions(epsilon=math.inf))
-    assert report.claim is None
+    assert report.trained.guarantees == ()
     assert report.to_json()["privacy"] == {
         "epsilon": None,
         "delta": None,
         "unit": "user",
         "neighboring_relation": "add_remove",
         "trust": "consent-only",
-        "rounds": len(report.noise_multipliers),
-        "noise_multiplier": [0.0] * len(report.noise_multipliers),
+        "rounds": len(report.trained.payload_bytes),
+        "noise_multiplier": [0.0] * len(report.trained.payload_bytes),
         "accountant": None,
     }
     assert report.evaluation.means["ndcg@100"] > 1.3 * report.popularity.means["ndcg@100"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,13 +16,10 @@ from tacit.privacy.errors import PrivacyError
 from tacit.server.coordinator.learners import LearnerError
 from tacit.simulations.datasets import Dataset, load
 from tacit.simulations.errors import BadExperiment, DatasetError
+from tacit.simulations.learners import LEARNERS
 from tacit.simulations.metrics import METRICS
 from tacit.simulations.population import generate
-from tacit.simulations.simulate import (
-    LEARNERS,
-    SimulationOptions,
-    SimulationReport,
-)
+from tacit.simulations.simulate import SimulationOptions, SimulationReport
 from tacit.simulations.simulate import simulate as run_simulation
 from tacit.simulations.splits import PUBLIC_SPLIT_SEED
 
@@ -36,7 +32,9 @@ from tacit.simulations.splits import PUBLIC_SPLIT_SEED
     help="A MovieLens folder, or CSV with user,item[,event,value,timestamp]. "
     "Without it, a generated population.",
 )
-@click.option("--learner", type=click.Choice(LEARNERS), default="spectral", show_default=True)
+@click.option(
+    "--learner", type=click.Choice(tuple(LEARNERS)), default="spectral", show_default=True
+)
 @click.option(
     "--epsilon",
     type=float,
@@ -121,7 +119,7 @@ def _show(console: Console, report: SimulationReport) -> None:
     for name in METRICS:
         table.add_column(name, justify="right")
     for label, evaluation in (
-        (report.learner, report.evaluation),
+        (report.trained.learner, report.evaluation),
         ("exact popularity, not private", report.popularity),
     ):
         table.add_row(label, *(f"{evaluation.means[name]:.4f}" for name in METRICS))
@@ -132,23 +130,23 @@ def _show(console: Console, report: SimulationReport) -> None:
         f"{evaluated.users_dropped:,} without held-out items dropped."
     )
     console.print(_privacy_sentence(report))
-    sent_bytes = sum(report.payload_bytes)
+    payloads = report.trained.payload_bytes
     console.print(
-        f"Each device would send {len(report.payload_bytes)} vectors, {sent_bytes / 1e3:,.1f} kB "
-        f"in all. Took {report.wall_s:.1f} s, {report.cpu_s:.1f} s of processor time, "
+        f"Each device would send {len(payloads)} vectors, {sum(payloads) / 1e3:,.1f} kB in all. "
+        f"Took {report.wall_s:.1f} s, {report.cpu_s:.1f} s of processor time, "
         f"{report.peak_rss_bytes / 1e6:,.0f} MB."
     )
 
 
 def _privacy_sentence(report: SimulationReport) -> str:
     """State the claim with everything it rests on, or that there is none."""
-    claim = report.claim
-    if claim is None or math.isinf(report.options.epsilon):
+    if not report.trained.guarantees:
         return "No noise was added: no differential privacy is claimed."
+    claim = report.trained.guarantees[0]
     return (
-        f"Spent epsilon {claim.epsilon:.4f} at delta {claim.target_delta:.1e} per {claim.unit} "
-        f"({claim.neighboring_relation.replace('_', '/')} adjacency, trust level central, full "
-        f"participation in {len(report.noise_multipliers)} rounds, no sampling claimed; "
-        f"{claim.accountant} {claim.accountant_version}, cross-checked by "
-        f"{claim.cross_check.accountant}). Excluded: the evaluation, which a deployment cannot do."
+        f"Spent epsilon {claim.epsilon:.4f} at delta {claim.delta:.1e} per {claim.unit} "
+        f"({claim.neighboring_relation.replace('_', '/')} adjacency, trust level {claim.trust}, "
+        f"{claim.participation} participation in {claim.rounds} rounds, sampling claimed: "
+        f"{claim.sampling}; {claim.accountant}). Excluded: the evaluation, which a deployment "
+        "cannot do."
     )

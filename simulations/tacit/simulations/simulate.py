@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 
 import numpy as np
 
-from tacit.client.decide import Model, scores
 from tacit.client.statistics import Profiles
-from tacit.privacy.accounting import EpsilonClaim, GaussianEvent, calibrate, epsilon
-from tacit.privacy.errors import BadParameter
-from tacit.server.coordinator.learners import BadPlan, Learner, PopularityLearner, SpectralLearner
 from tacit.simulations.datasets import Dataset
-from tacit.simulations.engine import EngineRun, run
 from tacit.simulations.errors import BadExperiment, DatasetError
+from tacit.simulations.learners import LEARNERS
 from tacit.simulations.memory import peak_rss_bytes
-from tacit.simulations.metrics import Evaluation, FloatArray, IntArray, Scorer, evaluate
+from tacit.simulations.metrics import Evaluation, evaluate
 from tacit.simulations.splits import PUBLIC_SPLIT_SEED, Split, per_user_split
-
-LEARNERS = ("spectral", "popularity")
+from tacit.simulations.trained import FloatArray, Scorer, Trained, TrainingOptions
 
 _LARGEST_DELTA = 1e-5
 Json = dict[str, "Json | list[float] | list[int] | float | int | str | None"]
@@ -53,36 +46,29 @@ class SimulationReport:
 
     Attributes:
         dataset: the data.
-        learner: name and version of the learner.
         options: what was asked.
         delta: the delta that was used.
-        noise_multipliers: one per round; zeros without noise.
-        claim: what was spent, by two accountants; `None` without noise.
+        trained: what the learner handed back.
         evaluation: metrics of the released model.
         popularity: metrics of exact, non-private item counts: the floor to beat.
-        payload_bytes: bytes one device sends in each round.
         wall_s: elapsed seconds, data already loaded.
         cpu_s: processor seconds of this process over the same time.
         peak_rss_bytes: largest resident size of this process so far.
     """
 
     dataset: Dataset
-    learner: str
     options: SimulationOptions
     delta: float
-    noise_multipliers: tuple[float, ...]
-    claim: EpsilonClaim | None
+    trained: Trained
     evaluation: Evaluation
     popularity: Evaluation
-    payload_bytes: tuple[int, ...]
     wall_s: float
     cpu_s: float
     peak_rss_bytes: int
 
     def to_json(self) -> Json:
         """Return the documented JSON document (`docs/simulate.md`)."""
-        claim = self.claim
-        accountant = None if claim is None else f"{claim.accountant} {claim.accountant_version}"
+        claim = next(iter(self.trained.guarantees), None)
         return {
             "dataset": {
                 "users": self.dataset.n_users,
@@ -91,23 +77,25 @@ class SimulationReport:
             },
             "privacy": {
                 "epsilon": None if claim is None else claim.epsilon,
-                "delta": None if claim is None else claim.target_delta,
+                "delta": None if claim is None else claim.delta,
                 "unit": "user",
                 "neighboring_relation": "add_remove",
                 "trust": "consent-only" if claim is None else "central",
-                "rounds": len(self.noise_multipliers),
-                "noise_multiplier": list(self.noise_multipliers),
-                "accountant": accountant,
+                "rounds": len(self.trained.payload_bytes),
+                "noise_multiplier": [0.0] * len(self.trained.payload_bytes)
+                if claim is None
+                else list(claim.noise_multipliers),
+                "accountant": None if claim is None else claim.accountant,
             },
             "metrics": dict(self.evaluation.means),
             "cost": {
-                "payload_bytes_per_device_round": list(self.payload_bytes),
+                "payload_bytes_per_device_round": list(self.trained.payload_bytes),
                 "wall_s": self.wall_s,
                 "cpu_s": self.cpu_s,
                 "peak_rss_bytes": self.peak_rss_bytes,
             },
             "baselines": {"popularity": dict(self.popularity.means)},
-            "learner": self.learner,
+            "learner": self.trained.learner,
             "split": {
                 "seed": self.options.split_seed,
                 "users_evaluated": self.evaluation.users_evaluated,
@@ -141,65 +129,38 @@ def simulate(
     """
     started, cpu_started = time.perf_counter(), time.process_time()
     delta = _check(dataset, options)
-    learner = _learner(dataset, options)
-    noise_multipliers = _noise_multipliers(learner, options.epsilon, delta)
     split = per_user_split(dataset.profiles(), seed=options.split_seed)
     if len(split.test.items) == 0:
         raise DatasetError("expected at least one user with 5 items or more, got none to evaluate")
-    report = _progress(on_progress, dataset.n_users * (len(noise_multipliers) + 2))
-    engine_run = run(
-        split.train,
-        learner,
-        noise_multipliers,
-        task_digest=sha256(learner.name.encode()).digest(),
-        on_users=report,
+    trained = LEARNERS[options.learner](
+        split.without_test(),
+        dataset,
+        TrainingOptions(options.epsilon, delta, options.rounds),
+        on_progress,
     )
-    evaluation = evaluate(split, model_scorer(engine_run), report)
-    popularity = evaluate(split, _count_scorer(split), report)
-    claim = None
-    if math.isfinite(options.epsilon):
-        claim = epsilon([GaussianEvent(z) for z in noise_multipliers], delta)
-        if claim.epsilon > options.epsilon:
-            raise BadExperiment(f"expected to spend {options.epsilon}, got {claim.epsilon}")
+    evaluation = evaluate(split, trained.scorer)
+    popularity = evaluate(split, _count_scorer(split))
     return SimulationReport(
         dataset=dataset,
-        learner=learner.name,
         options=options,
         delta=delta,
-        noise_multipliers=noise_multipliers,
-        claim=claim,
+        trained=trained,
         evaluation=evaluation,
         popularity=popularity,
-        payload_bytes=engine_run.payload_bytes,
         wall_s=time.perf_counter() - started,
         cpu_s=time.process_time() - cpu_started,
         peak_rss_bytes=peak_rss_bytes(),
     )
 
 
-def model_scorer(engine_run: EngineRun) -> Scorer:
-    """Score with the released model through the device's own read-out."""
-    model = Model.from_arrays(engine_run.model)
-
-    def scorer(items: IntArray, weights: FloatArray) -> FloatArray:
-        return scores(model, items, weights)
-
-    return scorer
-
-
 def _count_scorer(split: Split) -> Scorer:
     """Score with exact item counts: not private, only a floor to compare with."""
-    counts = _counts(split.train)
+    counts = np.bincount(split.cohort.items, minlength=split.cohort.n_items).astype(np.float64)
 
-    def scorer(items: IntArray, weights: FloatArray) -> FloatArray:
-        del items, weights
-        return counts
+    def scorer(profiles: Profiles) -> FloatArray:
+        return np.tile(counts, (profiles.n_users, 1))
 
     return scorer
-
-
-def _counts(profiles: Profiles) -> FloatArray:
-    return np.bincount(profiles.items, minlength=profiles.n_items).astype(np.float64)
 
 
 def _check(dataset: Dataset, options: SimulationOptions) -> float:
@@ -215,49 +176,3 @@ def _check(dataset: Dataset, options: SimulationOptions) -> float:
             f"got {delta}"
         )
     return delta
-
-
-def _learner(dataset: Dataset, options: SimulationOptions) -> Learner:
-    if options.learner == "popularity":
-        if options.rounds not in (None, 1):
-            raise BadExperiment(f"the popularity learner has 1 round, got {options.rounds}")
-        return PopularityLearner(dataset.n_items)
-    try:
-        return SpectralLearner(
-            dataset.n_items,
-            dataset.n_users,
-            options.epsilon,
-            features=dataset.features,
-            rounds=options.rounds,
-        )
-    except BadPlan as error:
-        raise BadExperiment(str(error)) from None
-
-
-def _noise_multipliers(learner: Learner, total: float, delta: float) -> tuple[float, ...]:
-    """Split the budget over the rounds; zeros for an infinite one."""
-    shares = [spec.budget_share for spec in learner.rounds()]
-    if math.isinf(total):
-        return (0.0,) * len(shares)
-    try:
-        return calibrate(total, delta, shares)
-    except BadParameter as error:
-        raise BadExperiment(
-            f"expected an epsilon that {len(shares)} rounds can spend, got {total:g}: {error}"
-        ) from None
-
-
-def _progress(
-    on_progress: Callable[[float], None] | None, total: int
-) -> Callable[[int], None] | None:
-    """Turn counts of users into the share of all work done."""
-    if on_progress is None:
-        return None
-    done = 0
-
-    def advance(users: int) -> None:
-        nonlocal done
-        done += users
-        on_progress(min(1.0, done / total))
-
-    return advance

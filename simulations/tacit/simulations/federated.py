@@ -1,0 +1,169 @@
+"""Train the federated learners through the vectorised engine: the path of `tacit demo`'s rounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from hashlib import sha256
+
+import numpy as np
+
+from tacit.client.decide import Model, scores
+from tacit.client.statistics import Profiles
+from tacit.privacy.accounting import GaussianEvent, calibrate, epsilon
+from tacit.privacy.errors import BadParameter
+from tacit.server.coordinator.learners import (
+    BadPlan,
+    Learner,
+    PopularityLearner,
+    PublicArrays,
+    SpectralLearner,
+)
+from tacit.simulations.datasets import Dataset
+from tacit.simulations.engine import run
+from tacit.simulations.errors import BadExperiment
+from tacit.simulations.splits import Split
+from tacit.simulations.trained import (
+    FloatArray,
+    Guarantee,
+    OnProgress,
+    Scorer,
+    Trained,
+    TrainingOptions,
+)
+
+
+def train_spectral(
+    split: Split,
+    dataset: Dataset,
+    options: TrainingOptions,
+    on_progress: OnProgress | None = None,
+) -> Trained:
+    """Train `spectral`: popularity, public features, private subspace rounds.
+
+    Raises:
+        BadExperiment: the learner cannot run with these sizes, rounds or this budget.
+    """
+    try:
+        learner = SpectralLearner(
+            dataset.n_items,
+            split.cohort.n_users,
+            options.epsilon,
+            features=dataset.features,
+            rounds=options.rounds,
+        )
+    except BadPlan as error:
+        raise BadExperiment(str(error)) from None
+    return train_in_rounds(split, learner, options, on_progress)
+
+
+def train_popularity(
+    split: Split,
+    dataset: Dataset,
+    options: TrainingOptions,
+    on_progress: OnProgress | None = None,
+) -> Trained:
+    """Train `popularity`, the floor and cold start, in one round.
+
+    Raises:
+        BadExperiment: more than one round was asked for, or the budget cannot be spent in one.
+    """
+    if options.rounds not in (None, 1):
+        raise BadExperiment(f"the popularity learner has 1 round, got {options.rounds}")
+    return train_in_rounds(split, PopularityLearner(dataset.n_items), options, on_progress)
+
+
+def train_in_rounds(
+    split: Split, learner: Learner, options: TrainingOptions, on_progress: OnProgress | None = None
+) -> Trained:
+    """Run all rounds of a learner over the split's cohort and account for them.
+
+    Guarantee: user-level (epsilon, delta) of the released model under add/remove, every user in
+    every round, no sampling claimed, trust level central; none for an infinite budget. The size
+    of the cohort stands for the public expected one.
+
+    Raises:
+        BadExperiment: the budget cannot be spent in these rounds.
+    """
+    cohort = split.cohort
+    noise_multipliers = _noise_multipliers(learner, options)
+    engine_run = run(
+        cohort,
+        learner,
+        noise_multipliers,
+        task_digest=sha256(learner.name.encode()).digest(),
+        on_users=_shares(on_progress, cohort.n_users * len(noise_multipliers)),
+    )
+    return Trained(
+        learner=learner.name,
+        scorer=model_scorer(engine_run.model),
+        guarantees=_guarantees(noise_multipliers, options),
+        payload_bytes=engine_run.payload_bytes,
+    )
+
+
+def model_scorer(model: PublicArrays) -> Scorer:
+    """Score with a released model through the device's own read-out."""
+    read = Model.from_arrays(model)
+
+    def scorer(profiles: Profiles) -> FloatArray:
+        out = np.empty((profiles.n_users, read.n_items))
+        for user in range(profiles.n_users):
+            mine = slice(int(profiles.indptr[user]), int(profiles.indptr[user + 1]))
+            out[user] = scores(read, profiles.items[mine], profiles.weights[mine])
+        return out
+
+    return scorer
+
+
+def _noise_multipliers(learner: Learner, options: TrainingOptions) -> tuple[float, ...]:
+    """Split the budget over the rounds; zeros for an infinite one."""
+    shares = [spec.budget_share for spec in learner.rounds()]
+    if math.isinf(options.epsilon):
+        return (0.0,) * len(shares)
+    try:
+        return calibrate(options.epsilon, options.delta, shares)
+    except BadParameter as error:
+        raise BadExperiment(
+            f"expected an epsilon that {len(shares)} rounds can spend, got {options.epsilon:g}: "
+            f"{error}"
+        ) from None
+
+
+def _guarantees(
+    noise_multipliers: tuple[float, ...], options: TrainingOptions
+) -> tuple[Guarantee, ...]:
+    """State what was spent, by two accountants that agree; nothing without noise."""
+    if math.isinf(options.epsilon):
+        return ()
+    claim = epsilon([GaussianEvent(z) for z in noise_multipliers], options.delta)
+    if claim.epsilon > options.epsilon:
+        raise BadExperiment(f"expected to spend {options.epsilon}, got {claim.epsilon}")
+    return (
+        Guarantee(
+            unit="user",
+            epsilon=claim.epsilon,
+            delta=claim.target_delta,
+            neighboring_relation=claim.neighboring_relation,
+            trust="central",
+            participation=claim.participation,
+            sampling=claim.sampling,
+            noise_multipliers=noise_multipliers,
+            rounds=len(noise_multipliers),
+            accountant=f"{claim.accountant} {claim.accountant_version}",
+        ),
+    )
+
+
+def _shares(on_progress: OnProgress | None, total: int) -> Callable[[int], None] | None:
+    """Turn counts of users into the share of the work done."""
+    if on_progress is None:
+        return None
+    done = 0
+
+    def advance(users: int) -> None:
+        nonlocal done
+        done += users
+        on_progress(min(1.0, done / total))
+
+    return advance

@@ -1,0 +1,28 @@
+"""The learners `tacit simulate` knows, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from tacit.simulations.datasets import Dataset
+from tacit.simulations.federated import train_popularity, train_spectral
+from tacit.simulations.splits import Split
+from tacit.simulations.trained import OnProgress, Trained, TrainingOptions
+
+Learn = Callable[[Split, Dataset, TrainingOptions, OnProgress | None], Trained]
+"""Trains on `split.cohort` and the public catalogue of the data set, and on nothing else.
+
+What it is called with holds no held-out event: the split's test part is empty, and the data set
+has been stripped of what is not in the training part.
+"""
+
+LEARNERS: Mapping[str, Learn] = MappingProxyType(
+    {
+        "spectral": train_spectral,
+        # Register `factorization` and `linear` here. A function whose module imports torch
+        # imports it when it is called, so that `tacit simulate --help` stays quick.
+        "popularity": train_popularity,
+    }
+)
+"""Name → function; the first is the default."""
