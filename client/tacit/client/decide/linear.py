@@ -122,7 +122,10 @@ def predict(
     The probability follows from the regression by the discriminant relation: with features normal
     within each class, log-odds are linear, and least squares gives them up to the factor
     `1 / residual variance` (Haggstrom 1983, "Logistic regression and discriminant analysis by
-    ordinary least squares", J. Business & Economic Statistics 1(3)). It lies in [1e-4, 1 - 1e-4].
+    ordinary least squares", J. Business & Economic Statistics 1(3)). Log-odds that are not well
+    known are drawn in: divided by `sqrt(1 + pi v / 8)` for a posterior variance `v` (MacKay 1992,
+    "The evidence framework applied to classification networks", eq. 24), so that doubt reads as
+    doubt. The probability lies in [1e-4, 1 - 1e-4].
 
     Args:
         model: a released model.
@@ -262,6 +265,8 @@ def _probability(model: LinearModel, features: FloatArray, block: int) -> float:
         + (base + float(np.sum(shares)) - 0.5) / variance
         - (base - 0.5) / spread
     )
+    _, error, _, _ = _interval(model, features, block, 1.0)
+    log_odds /= math.sqrt(1.0 + math.pi * (error / variance) ** 2 / 8.0)
     probability = 1.0 / (1.0 + math.exp(-min(max(log_odds, -50.0), 50.0)))
     return min(max(probability, _MOST_CERTAIN), 1.0 - _MOST_CERTAIN)
 

@@ -26,10 +26,10 @@ RowsOf = Callable[[Histories, Mapping[str, float | int]], DesignRows]
 
 
 def linear_moments(rows: DesignRows) -> RowBlocks:
-    """Compute each user's mean of `w [phi phi^T, y phi]` over the user's rows.
+    """Compute each user's weighted mean of `[phi phi^T, y phi]` over the user's rows.
 
-    A user's rows are averaged, not summed, so every user has weight at most 1 however long the
-    history is; the mean is over all rows of the user, whatever block they belong to. Off-diagonal
+    A user's rows are averaged, not summed, so every user has weight 1 however long the history is
+    and whatever its weights; the mean is over all rows of the user, in all blocks together. Off-diagonal
     entries of the triangle carry a factor `sqrt(2)`, so the Euclidean norm of the triangle equals
     the Frobenius norm of the matrix.
 
@@ -51,7 +51,7 @@ def linear_moments(rows: DesignRows) -> RowBlocks:
         raise BadContext(f"expected at most {MAX_FEATURES} features, got {d}")
     users = rows.users
     keys, place = np.unique(users * rows.n_blocks + rows.blocks, return_inverse=True)
-    share = rows.weights / np.diff(rows.indptr)[users]
+    share = rows.weights / segment_sum(rows.weights, users, rows.n_users)[users]
     upper, lower = np.triu_indices(d)
     scale = np.where(upper == lower, 1.0, np.sqrt(2.0))
     values = np.empty((len(keys), len(upper) + d), dtype=np.float64)

@@ -46,22 +46,25 @@ BoolArray = npt.NDArray[np.bool_]
 def rows(histories: Histories, parameters: Mapping[str, float | int]) -> DesignRows:
     """Compute the rows of every user, one a decision; blocks are actions.
 
-    Decisions with an action outside `[0, actions)` are left out, as are those whose window reaches
-    beyond `as_of_s`, and everything of a person who permits neither goal.
+    Decisions with an action outside `[0, actions)` are left out, as are those before `from_s` or
+    whose window reaches beyond `as_of_s`, and everything of a person who permits neither goal.
 
     Args:
         histories: the batch.
-        parameters: `actions` from 2 to 64, `as_of_s` Unix seconds, `window_s` from 1 to 604,800.
+        parameters: `actions` from 2 to 64, `from_s` and `as_of_s` Unix seconds, `window_s` from 1
+            to 604,800.
 
     Raises:
         BadContext: a parameter is missing or out of range.
     """
     actions = whole_parameter(parameters, "actions", 2, MAX_ACTIONS)
+    from_ms = whole_parameter(parameters, "from_s", 0, 2**40) * 1000
     as_of_ms = whole_parameter(parameters, "as_of_s", 0, 2**40) * 1000
     window_ms = whole_parameter(parameters, "window_s", 1, 604_800) * 1000
     users, times = histories.users, histories.times_ms
     decided = histories.actions >= 0
-    usable = decided & (histories.actions < actions) & (times + window_ms < as_of_ms)
+    usable = decided & (histories.actions < actions) & (times >= from_ms)
+    usable &= times + window_ms < as_of_ms
     usable &= _permit(histories, "add_to_cart", "purchase")[users]
     at = np.flatnonzero(usable)
     goal_at = _following(_is(histories, "add_to_cart", "purchase"))[at]
@@ -81,16 +84,15 @@ def rows(histories: Histories, parameters: Mapping[str, float | int]) -> DesignR
     )
 
 
-def features(histories: Histories, now_ms: int) -> FloatArray:
+def features(histories: Histories, now_ms: IntArray) -> FloatArray:
     """Describe the context in which each user is now, from all events; `(n_users, d)`.
 
     Args:
-        histories: the batch; events after `now_ms` must not be in it.
-        now_ms: the moment of the decision.
+        histories: the batch; events after the moment must not be in it.
+        now_ms: `(n_users,)` the moment of each user's decision.
     """
     users = np.arange(histories.n_users, dtype=np.int64)
-    moments = np.full(histories.n_users, now_ms, dtype=np.int64)
-    return _features(histories, users, histories.indptr[1:], moments)
+    return _features(histories, users, histories.indptr[1:], now_ms)
 
 
 def _features(histories: Histories, users: IntArray, at: IntArray, now_ms: IntArray) -> FloatArray:

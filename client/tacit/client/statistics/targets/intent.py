@@ -2,8 +2,9 @@
 
 Events with less than half an hour between them form a session. A row is one moment in a session:
 its 1st, 2nd, 4th, 8th and 16th event, as long as no goal (cart or purchase) was reached in it. The
-target is 1 if a goal follows within the task's window. A moment whose window reaches beyond
-`as_of_s` has no row, for its target is not known yet; nor has a person who permits neither goal.
+target is 1 if a goal follows within the task's window. Rows are of the task's period, from `from_s`
+to `as_of_s`: a moment whose window reaches beyond has no row, for its target is not known yet; nor
+has a person who permits neither goal.
 """
 
 from __future__ import annotations
@@ -49,17 +50,19 @@ def rows(histories: Histories, parameters: Mapping[str, float | int]) -> DesignR
 
     Args:
         histories: the batch.
-        parameters: `as_of_s` Unix seconds, `window_s` from 1 to 86,400.
+        parameters: `from_s` and `as_of_s` Unix seconds, `window_s` from 1 to 86,400.
 
     Raises:
         BadContext: a parameter is missing or out of range.
     """
+    from_ms = whole_parameter(parameters, "from_s", 0, 2**40) * 1000
     as_of_ms = whole_parameter(parameters, "as_of_s", 0, 2**40) * 1000
     window_ms = whole_parameter(parameters, "window_s", 1, 86_400) * 1000
     journey = _journey(histories)
     times = histories.times_ms
     moment = np.isin(journey.position, MOMENTS)
-    moment &= (journey.goals_in_session == 0) & (times + window_ms < as_of_ms)
+    moment &= (journey.goals_in_session == 0) & (times >= from_ms)
+    moment &= times + window_ms < as_of_ms
     moment &= _permit(histories, "add_to_cart", "purchase")[journey.users]
     at = np.flatnonzero(moment)
     following = journey.next_goal_ms[at]

@@ -61,8 +61,8 @@ class LinearTarget:
 TARGETS: Mapping[str, tuple[str, int, tuple[str, ...]]] = MappingProxyType(
     {
         "churn": ("churn_moments/1", 10, ("as_of_s", "horizon_days", "cutoffs")),
-        "intent": ("intent_moments/1", 10, ("as_of_s", "window_s")),
-        "bandit": ("bandit_moments/1", 6, ("actions", "as_of_s", "window_s")),
+        "intent": ("intent_moments/1", 10, ("from_s", "as_of_s", "window_s")),
+        "bandit": ("bandit_moments/1", 6, ("actions", "from_s", "as_of_s", "window_s")),
     }
 )
 """Target → statistic, number of features, parameters; a test holds them to the client's."""
@@ -178,7 +178,7 @@ def regress(sums: FloatArray, n_features: int, noise_std: float) -> dict[str, Fl
     if count <= max(_USERS_ABOVE_NOISE * noise_std, 1e-9):
         # Not even the mean is known; half, give or take half, is all that may be said.
         return _mean_only(n_features, np.zeros(n_features - 1), 0.5, 0.25, 0.25)
-    base = min(max(float(moment[0]) / count, 0.0), 1.0)
+    base = _base_rate(float(moment[0]) / count, noise_std / count)
     means = np.clip(gram[0, 1:] / count, -1.0, 1.0)
     centred = gram[1:, 1:] - np.outer(means, gram[0, 1:])
     centred = (centred + centred.T) / 2.0
@@ -190,7 +190,7 @@ def regress(sums: FloatArray, n_features: int, noise_std: float) -> dict[str, Fl
     eigenvalues, directions = np.linalg.eigh(centred)
     strength = np.maximum(eigenvalues, 0.0)
     projected = directions.T @ slope
-    prior = _prior_variance(strength, projected, spread, noise, noise_std)
+    prior = _prior_variance(strength, projected, noise, noise_std)
     if prior <= 0.0:
         return _mean_only(n_features, means, base, spread, base_variance)
     # What stands between a projected moment and strength times coefficient: sampling, noise on
@@ -204,26 +204,37 @@ def regress(sums: FloatArray, n_features: int, noise_std: float) -> dict[str, Fl
     inverse = np.divide(known, strength, out=np.zeros_like(known), where=strength > 0.0)
     coefficients = directions @ (inverse * projected)
     covariance = (directions * (prior * (1.0 - known))) @ directions.T
-    explained = float(np.sum((2.0 - known) * inverse * projected**2))
-    optimism = 2.0 * noise * float(np.sum(inverse))
-    residual = spread - (explained - optimism) / count
+    # A posterior mean covaries with the target as much as it varies itself, so what it explains is
+    # its own variance; measuring the covariance instead would count noise as knowledge.
+    explained = float(np.sum(strength * (inverse * projected) ** 2))
+    residual = spread - explained / count
     residual = min(max(residual, _LEAST_RESIDUAL * spread), spread)
     return _with_intercept(coefficients, covariance, means, base, residual, base_variance)
 
 
+def _base_rate(ratio: float, relative_noise: float) -> float:
+    """Shrink a ratio of noised sums towards what is known without data: anything in [0, 1].
+
+    The uniform distribution has mean 1/2 and variance 1/12; the ratio's noise has variance
+    `(sigma / count)^2 (1 + ratio^2)` to first order. Without noise the ratio stays as it is.
+    """
+    held = min(max(ratio, 0.0), 1.0)
+    weight = 12.0 * relative_noise**2 * (1.0 + held**2)
+    return (held + weight * 0.5) / (1.0 + weight)
+
+
 def _prior_variance(
-    strength: FloatArray, projected: FloatArray, spread: float, noise: float, noise_std: float
+    strength: FloatArray, projected: FloatArray, noise: float, noise_std: float
 ) -> float:
     """Estimate the variance of a coefficient by the method of moments; 0 for nothing but noise.
 
-    `E |Q^T c|^2 = prior * sum(strength^2) + spread * sum(strength) + d * noise`. The moment must
-    exceed what noise and sampling alone give by `_SIGNAL_DEVIATIONS` standard deviations of that
-    sum of squares.
+    `E |Q^T c|^2 = prior * sum(strength^2) + d * noise + sampling`. The moment must exceed what noise
+    alone gives by `_SIGNAL_DEVIATIONS` standard deviations of that chi-square. Sampling is left in:
+    how much it adds depends on how many rows people have, which nobody paid to know.
     """
     d = len(strength)
-    variances = spread * strength + noise
-    excess = float(np.sum(projected**2) - np.sum(variances))
-    doubt = _SIGNAL_DEVIATIONS * math.sqrt(2.0 * float(np.sum(variances**2)))
+    excess = float(np.sum(projected**2)) - d * noise
+    doubt = _SIGNAL_DEVIATIONS * math.sqrt(2.0 * d) * noise
     # Noise spreads eigenvalues: a symmetric noise matrix adds sigma^2 d (d + 1) / 4 to the sum of
     # squares. It is never below that of equal eigenvalues with the same sum (Cauchy-Schwarz).
     least = float(np.sum(strength)) ** 2 / d
