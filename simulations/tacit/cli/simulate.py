@@ -12,6 +12,7 @@ from rich.table import Table
 from tacit.cli._interrupt import Interrupted, stop_once
 from tacit.cli._progress import Bars
 from tacit.cli._report_file import check_writable, write_report
+from tacit.cli._simulate_target import TARGETS, show_target, simulate_target
 from tacit.privacy.errors import PrivacyError
 from tacit.server.coordinator.learners import LearnerError
 from tacit.simulations.datasets import Dataset, load
@@ -33,7 +34,15 @@ from tacit.simulations.splits import PUBLIC_SPLIT_SEED
     "Without it, a generated population.",
 )
 @click.option(
-    "--learner", type=click.Choice(tuple(LEARNERS)), default="spectral", show_default=True
+    "--learner",
+    type=click.Choice((*LEARNERS, "linear")),
+    default="spectral",
+    show_default=True,
+)
+@click.option(
+    "--target",
+    type=click.Choice(TARGETS),
+    help="What `linear` predicts; the other learners rank items and take none.",
 )
 @click.option(
     "--epsilon",
@@ -60,13 +69,14 @@ from tacit.simulations.splits import PUBLIC_SPLIT_SEED
 def simulate(
     path: Path | None,
     learner: str,
+    target: str | None,
     epsilon: float,
     delta: float | None,
     rounds: int | None,
     split_seed: int,
     json_path: Path | None,
 ) -> None:
-    """Train a learner under a privacy budget on this machine and score its rankings.
+    """Train a learner under a privacy budget on this machine and score what it says.
 
     The same device statistics, clipping, rounding, discrete Gaussian noise and learner as in the
     federation, without the network. Noise comes from the operating system and cannot be seeded.
@@ -75,7 +85,12 @@ def simulate(
         raise click.BadParameter(
             f"expected a number above zero, or inf, got {epsilon}", param_hint="'--epsilon'"
         )
+    if (learner == "linear") != (target is not None):
+        raise click.UsageError("expected --target with --learner linear, and only there")
     check_writable(json_path)
+    if target is not None:
+        _simulate_target(path, target, epsilon, delta, rounds, json_path)
+        return
     options = SimulationOptions(learner, epsilon, delta, rounds, split_seed)
     bars = Bars(Console(stderr=True))
     try:
@@ -92,6 +107,31 @@ def simulate(
     if json_path is not None:
         write_report(json_path, report.to_json())
     _show(Console(), report)
+
+
+def _simulate_target(
+    path: Path | None,
+    target: str,
+    epsilon: float,
+    delta: float | None,
+    rounds: int | None,
+    json_path: Path | None,
+) -> None:
+    """Predict a target with the linear learner; see `tacit.cli._simulate_target`."""
+    if rounds not in (None, 1):
+        raise click.UsageError(f"the linear learner has 1 round, got {rounds}")
+    bars = Bars(Console(stderr=True))
+    try:
+        with stop_once(), bars:
+            bars.step("reading data" if path else "making a population")
+            report = simulate_target(path, target, epsilon, delta, bars.count)
+    except BadExperiment as error:
+        raise click.UsageError(str(error)) from error
+    except Interrupted:
+        raise click.ClickException("interrupted; nothing was written") from None
+    except (DatasetError, LearnerError, PrivacyError) as error:
+        raise click.ClickException(str(error)) from error
+    show_target(Console(), report, json_path)
 
 
 def _percent(bars: Bars, users: int) -> Callable[[float], None]:

@@ -33,6 +33,7 @@ DROWNED = "noise drowned the signal: the model is the mean, at this epsilon and 
 _TRAIN_SHARE = 0.8  # of the time line of intent
 _DAY_S = 86_400
 _RIDGE = 1.0
+_OLDEST_S = 100_000_000  # March 1973; what is below is a position or a relative time
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +260,10 @@ def _periods(
         int(histories.times_ms.min()) // 1000,
         int(histories.times_ms.max()) // 1000 + 1,
     )
+    if end_s < _OLDEST_S:
+        raise DatasetError(
+            f"target {target}: expected timestamps in Unix seconds, got a latest one of {end_s}"
+        )
     if target == "churn":
         shared = {"horizon_days": float(horizon_days)}
         known_s = float(end_s - horizon_days * _DAY_S)

@@ -88,7 +88,7 @@ def features(histories: Histories, cutoff_ms: int, horizon_ms: int) -> tuple[Int
     before = histories.times_ms < cutoff_ms
     owners, times = histories.users[before], histories.times_ms[before]
     first, last = _extremes(owners, times, n_users)
-    at_risk = np.flatnonzero(last >= cutoff_ms - LOOKBACK * horizon_ms)
+    at_risk = np.flatnonzero(last >= max(cutoff_ms - LOOKBACK * horizon_ms, 0))
 
     def count(kept: npt.NDArray[np.bool_]) -> FloatArray:
         counts = np.bincount(owners[kept], minlength=n_users)
