@@ -161,11 +161,11 @@ def _score(
 ) -> tuple[dict[str, tuple[float, float, float]], dict[str, tuple[float, float, float]]]:
     """Compute mean reward and regret of each policy, with intervals over users."""
     chances = environment.chances(contexts)
-    best = np.max(chances, axis=1)
+    best: FloatArray = np.asarray(np.max(chances, axis=1), dtype=np.float64)
     rewards: dict[str, tuple[float, float, float]] = {}
     regrets: dict[str, tuple[float, float, float]] = {}
     for name, policy in policies.items():
-        gained = np.sum(policy * chances, axis=1)
+        gained: FloatArray = np.asarray(np.sum(policy * chances, axis=1), dtype=np.float64)
         rewards[name] = (float(np.mean(gained)), *mean_interval(gained))
         regrets[name] = (float(np.mean(best - gained)), *mean_interval(best - gained))
     return rewards, regrets

@@ -216,12 +216,15 @@ def raw_ridge(rows: DesignRows, n_blocks: int = 1) -> LinearModel:
     base, residual = np.full(n_blocks, 0.5), np.full(n_blocks, 0.25)
     for block in range(n_blocks):
         mine = rows.blocks == block
+        if not np.any(mine):
+            continue
         x, y = rows.features[mine], rows.targets[mine]
         penalty = _RIDGE * np.eye(d)
         penalty[0, 0] = 1e-9
         coefficients[block] = np.linalg.solve(x.T @ x + penalty, x.T @ y)
         means[block], base[block] = np.mean(x, axis=0), float(np.mean(y))
-        residual[block] = float(np.mean((y - x @ coefficients[block]) ** 2))
+        errors: FloatArray = y - x @ coefficients[block]
+        residual[block] = float(errors @ errors) / len(errors)
     return LinearModel.from_arrays(
         {
             "coefficients": coefficients,
@@ -288,15 +291,3 @@ def _check_rows(rows: DesignRows, target: str, when: str) -> None:
             f"{len(rows.targets)} rows; it needs timestamps in seconds"
             + (" and carts or purchases" if target == "intent" else "")
         )
-
-
-__all__ = [
-    "DROWNED",
-    "PREDICTED",
-    "FloatArray",
-    "PredictionReport",
-    "predict_target",
-    "privacy_json",
-    "raw_ridge",
-    "train_linear",
-]

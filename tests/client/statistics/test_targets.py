@@ -161,8 +161,9 @@ def test_intent_follows_its_definition(
     check(rows.users, rows.features, rows.targets, expected)
     users, now = intent.features(given_)
     assert users.tolist() == [user for user, events in enumerate(people) if events]
-    for user, row in zip(users.tolist(), now, strict=True):
-        last = intent_row(people[user], len(people[user]) - 1)[0]
+    for place, user in enumerate(users):
+        events, row = people[int(user)], now[place]
+        last = intent_row(events, len(events) - 1)[0]
         np.testing.assert_allclose(row, last, atol=1e-12)
 
 
@@ -250,7 +251,8 @@ def test_what_is_not_permitted_reads_as_unknown_not_as_none(hidden: tuple[str, .
 
 def test_empty_and_single_event_histories() -> None:
     one: list[Logged] = [(40 * DAY_MS, "page_view", 0.0, 0, 1.0)]
-    for people, rows_each in (([[], []], (0, 0, 0)), ([one, []], (1, 1, 1))):
+    nobody: list[list[Logged]] = [[], []]
+    for people, rows_each in ((nobody, (0, 0, 0)), ([one, []], (1, 1, 1))):
         given_ = histories(people)
         found = (
             churn.rows(given_, {"as_of_s": 50 * 86_400, "horizon_days": 7, "cutoffs": 2}),

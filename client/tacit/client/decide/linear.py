@@ -233,7 +233,8 @@ def best_probabilities(model: LinearModel, features: FloatArray) -> FloatArray:
     )
     points = np.unique(np.concatenate([around.ravel(), [low, high]]))
     standard = (points - centres[:, np.newaxis]) / spreads[:, np.newaxis]
-    below = np.vectorize(lambda z: 0.5 * math.erfc(-z / math.sqrt(2.0)), otypes=[float])(standard)
+    erfc = [math.erfc(-z / math.sqrt(2.0)) for z in standard.ravel().tolist()]
+    below = 0.5 * np.array(erfc).reshape(standard.shape)
     chances = np.empty(len(centres))
     for action in range(len(centres)):
         others = np.prod(np.delete(below, action, axis=0), axis=0)
