@@ -140,17 +140,14 @@ def test_removing_any_user_moves_the_sum_by_at_most_the_integer_norm(name: str) 
 
     def total(kept: list[int]) -> npt.NDArray[np.int64]:
         parts = [histories.slice(user, user + 1) for user in kept]
-        return np.sum(
-            [
-                integer_sum(
-                    contributions(
-                        part, {}, plan(name, 0.5), task_digest=b"t" * 32, device_secrets=[keys[u]]
-                    )
+        whole = np.zeros(LENGTHS[name], dtype=np.int64)
+        for u, part in zip(kept, parts, strict=True):
+            whole += integer_sum(
+                contributions(
+                    part, {}, plan(name, 0.5), task_digest=b"t" * 32, device_secrets=[keys[u]]
                 )
-                for u, part in zip(kept, parts, strict=True)
-            ],
-            axis=0,
-        )
+            )
+        return whole
 
     everyone = list(range(histories.n_users))
     whole = total(everyone)

@@ -29,9 +29,9 @@ def linear_moments(rows: DesignRows) -> RowBlocks:
     """Compute each user's weighted mean of `[phi phi^T, y phi]` over the user's rows.
 
     A user's rows are averaged, not summed, so every user has weight 1 however long the history is
-    and whatever its weights; the mean is over all rows of the user, in all blocks together. Off-diagonal
-    entries of the triangle carry a factor `sqrt(2)`, so the Euclidean norm of the triangle equals
-    the Frobenius norm of the matrix.
+    and whatever its weights; the mean is over all rows of the user, in all blocks together.
+    Off-diagonal entries of the triangle carry a factor `sqrt(2)`, so the Euclidean norm of the
+    triangle equals the Frobenius norm of the matrix.
 
     Clipping later scales a user's Gram matrix and moment by one factor, which is a smaller weight
     for that user in the same least-squares problem: it does not tilt the solution.

@@ -228,9 +228,9 @@ def _prior_variance(
 ) -> float:
     """Estimate the variance of a coefficient by the method of moments; 0 for nothing but noise.
 
-    `E |Q^T c|^2 = prior * sum(strength^2) + d * noise + sampling`. The moment must exceed what noise
-    alone gives by `_SIGNAL_DEVIATIONS` standard deviations of that chi-square. Sampling is left in:
-    how much it adds depends on how many rows people have, which nobody paid to know.
+    `E |Q^T c|^2 = prior * sum(strength^2) + d * noise + sampling`. The moment must exceed what
+    noise alone gives by `_SIGNAL_DEVIATIONS` standard deviations of that chi-square. Sampling is
+    left in: how much it adds depends on how many rows people have, which nobody paid to know.
     """
     d = len(strength)
     excess = float(np.sum(projected**2)) - d * noise
