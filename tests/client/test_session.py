@@ -32,7 +32,14 @@ from tacit.client import (
     TrustRoots,
 )
 from tacit.client.offers import Offer
-from tacit.client.statistics import Profiles, contributions
+from tacit.client.statistics import (
+    HISTORY_SIGNALS,
+    NO_ACTION,
+    Events,
+    Profiles,
+    build_histories,
+    contributions,
+)
 from tacit.client.sync import run
 from tacit.client.wire import CheckIn, LoggedEntry, RoundOffer, Traffic
 from tacit.privacy.accounting import GaussianEvent, epsilon_bound
@@ -886,3 +893,39 @@ def test_a_bad_release_is_refused(
     with pytest.raises(ReleaseRefused, match=message):
         session.pull_release()
     assert device.state().release_version == 0
+
+
+def test_a_history_statistic_reads_the_permitted_events_in_time(
+    device: Personalizer, session: DeviceSession, world: World
+) -> None:
+    plan = world.plan(
+        statistic="intent_moments/1",
+        length=65,
+        clipping_norm=5.0,
+        parameters={"from_s": 0.0, "as_of_s": NOW_MS / 1000 + 9_000, "window_s": 60.0},
+    )
+    world.publish_task(world.manifest(rounds=(plan,), learner="linear/1"))
+    offer = _offer(session)
+    session.contribute(offer)
+    permitted = np.array([[name in SIGNALS for name in HISTORY_SIGNALS]])
+    views, orders = (HISTORY_SIGNALS.index(name) for name in ("product_view", "purchase"))
+    expected = contributions(
+        build_histories(
+            Events(
+                users=np.zeros(13, dtype=np.int64),
+                times_ms=np.full(13, NOW_MS),
+                signals=np.array([views] * 12 + [orders]),
+                values=np.zeros(13),
+                actions=np.full(13, NO_ACTION),
+                propensities=np.ones(13),
+            ),
+            permitted,
+        ),
+        {},
+        offer.plan,
+        task_digest=offer.task_sha256,
+        device_secrets=[device.facts.device_secret()],
+    )
+    ((_, values),) = world.contributions
+    np.testing.assert_array_equal(np.frombuffer(values, "<i2"), dense(expected, 0))
+    assert np.any(np.frombuffer(values, "<i2"))

@@ -1,4 +1,4 @@
-"""Contributions: from a permitted profile to the one vector that leaves the device."""
+"""Contributions: from a permitted profile or history to the one vector that leaves the device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tacit.client.errors import OfferRefused
 from tacit.client.offers import Offer
-from tacit.client.statistics import Profiles, StatisticError, contributions
+from tacit.client.statistics import Batch, StatisticError, contributions
 from tacit.privacy.arrays import unpack_arrays
 from tacit.privacy.errors import PrivacyError
 from tacit.privacy.quantize import check_contribution, dense
@@ -39,7 +39,7 @@ def read_context(offer: Offer, context: bytes, max_bytes: int) -> FloatArrays:
 
 
 def compute(
-    profiles: Profiles, offer: Offer, context: FloatArrays, device_secret: bytes
+    batch: Batch, offer: Offer, context: FloatArrays, device_secret: bytes
 ) -> npt.NDArray[np.int64]:
     """Compute one user's contribution, `(plan.length,)`, by the path the simulator runs too.
 
@@ -47,7 +47,7 @@ def compute(
     context hold; checked on the very integers that are returned.
 
     Args:
-        profiles: one user.
+        batch: profile or history of one user.
         offer: the accepted round.
         context: decoded public arrays.
         device_secret: 32 bytes; makes rounding unpredictable to others and repeatable here.
@@ -59,7 +59,7 @@ def compute(
     plan = offer.plan
     try:
         blocks = contributions(
-            profiles,
+            batch,
             context,
             plan,
             task_digest=offer.task_sha256,

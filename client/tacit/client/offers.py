@@ -8,7 +8,7 @@ from tacit.client.consents import ConsentLog
 from tacit.client.errors import OfferRefused, PolicyRefused
 from tacit.client.participation import ParticipationLog
 from tacit.client.policy import DevicePolicy, TrustRoots
-from tacit.client.statistics import STATISTICS
+from tacit.client.statistics import KNOWN_STATISTICS
 from tacit.client.wire import RoundOffer
 from tacit.privacy.accounting import GaussianEvent, epsilon_bound
 from tacit.privacy.canonical import parse_canonical
@@ -83,9 +83,9 @@ def accept_offer(
     task_sha256 = manifest.digest()
     header, plan = _round(offered, manifest, task_sha256, trust, own)
     signals = permitted_signals(manifest, own.consents, own.now_ms)
-    if plan.statistic not in STATISTICS:
+    if plan.statistic not in KNOWN_STATISTICS:
         raise OfferRefused(
-            f"step 8, statistic: expected one of {', '.join(STATISTICS)}, got another"
+            f"step 8, statistic: expected one of {', '.join(KNOWN_STATISTICS)}, got another"
         )
     try:
         integer_target(plan.integer_norm, plan.length)

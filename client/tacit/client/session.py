@@ -22,6 +22,8 @@ from tacit.client.personalizer import Personalizer
 from tacit.client.policy import TrustRoots
 from tacit.client.profile import profile
 from tacit.client.releases import accept_release, check_model
+from tacit.client.statistics import HISTORY_STATISTICS, Batch
+from tacit.client.timeline import permitted_history
 from tacit.client.verification import Checkpoints, verify_entry
 from tacit.client.wire import Servers, Traffic
 from tacit.privacy.errors import PrivacyError
@@ -149,10 +151,16 @@ class DeviceSession:
             through, signals = entered.events_through, signals & set(entered.signals)
         if not signals:
             raise OfferRefused("step 7, consent: no signal accepted with the offer is left")
-        profiles = profile(
-            device.events, device.catalogue, signals, offer.manifest.signals, through=through
-        )
-        vector = compute(profiles, offer, arrays, device.facts.device_secret())
+        batch: Batch
+        if offer.plan.statistic in HISTORY_STATISTICS:
+            batch = permitted_history(
+                device.events, signals, offer.manifest.signals, through=through
+            )
+        else:
+            batch = profile(
+                device.events, device.catalogue, signals, offer.manifest.signals, through=through
+            )
+        vector = compute(batch, offer, arrays, device.facts.device_secret())
         device.participation.enter(
             Participation(
                 task_sha256=offer.header.task_sha256,

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from tacit.cli._interrupt import Interrupted, stop_once
 from tacit.cli._progress import Bars
 from tacit.cli._report_file import check_writable, write_report
+from tacit.cli._simulate_target import TARGETS, show_target, simulate_target
 from tacit.cli._simulation_tables import show_curve, show_report, show_spread
 from tacit.privacy.errors import PrivacyError
 from tacit.server.coordinator.learners import LearnerError
@@ -26,6 +28,11 @@ from tacit.simulations.simulate import simulate as run_simulation
 from tacit.simulations.splits import PUBLIC_SPLIT_SEED
 
 _SHORT = {"view": "product_view", "cart": "add_to_cart"}
+_RANKING_OPTIONS = (
+    *("kind", "recency", "signals", "target", "unseen_share", "subsample"),
+    *("baselines", "paper_protocol", "split_seed", "seeds"),
+)
+"""Parameters that mean nothing to the linear learner, which predicts instead of ranking."""
 
 
 @click.command()
@@ -38,10 +45,15 @@ _SHORT = {"view": "product_view", "cart": "add_to_cart"}
 )
 @click.option(
     "--learner",
-    type=click.Choice(tuple(LEARNERS)),
+    type=click.Choice((*LEARNERS, "linear")),
     default="spectral",
     show_default=True,
-    help="What to train; popularity is the floor.",
+    help="What to train; popularity is the floor, linear predicts instead of ranking.",
+)
+@click.option(
+    "--predict",
+    type=click.Choice(TARGETS),
+    help="What `linear` predicts; the other learners rank items and take none.",
 )
 @click.option(
     "--epsilon",
@@ -126,6 +138,7 @@ _SHORT = {"view": "product_view", "cart": "add_to_cart"}
 def simulate(
     path: Path | None,
     learner: str,
+    predict: str | None,
     epsilon: float,
     delta: float | None,
     rounds: int | None,
@@ -150,7 +163,12 @@ def simulate(
         raise click.BadParameter(
             f"expected a number above zero, or inf, got {epsilon}", param_hint="'--epsilon'"
         )
+    if (learner == "linear") != (predict is not None):
+        raise click.UsageError("expected --predict with --learner linear, and only there")
     check_writable(json_path)
+    if predict is not None:
+        _simulate_target(path, predict, epsilon, delta, rounds, json_path)
+        return
     sizes = _sizes(subsample)
     options = SimulationOptions(
         learner=learner,
@@ -206,6 +224,43 @@ def simulate(
     show_report(console, reports[0])
     if seeds > 1:
         show_spread(console, reports)
+
+
+def _simulate_target(
+    path: Path | None,
+    target: str,
+    epsilon: float,
+    delta: float | None,
+    rounds: int | None,
+    json_path: Path | None,
+) -> None:
+    """Predict a target with the linear learner; see `tacit.cli._simulate_target`."""
+    if rounds not in (None, 1):
+        raise click.UsageError(f"the linear learner has 1 round, got {rounds}")
+    _only_for_ranking()
+    bars = Bars(Console(stderr=True))
+    try:
+        with stop_once(), bars:
+            bars.step("reading data" if path else "making a population")
+            report = simulate_target(path, target, epsilon, delta, bars.count)
+    except BadExperiment as error:
+        raise click.UsageError(str(error)) from error
+    except Interrupted:
+        raise click.ClickException("interrupted; nothing was written") from None
+    except (DatasetError, LearnerError, PrivacyError) as error:
+        raise click.ClickException(str(error)) from error
+    show_target(Console(), report, json_path)
+
+
+def _only_for_ranking() -> None:
+    """Refuse options of rankings that were given on the command line rather than ignore them."""
+    context = click.get_current_context()
+    for option in _RANKING_OPTIONS:
+        if context.get_parameter_source(option) is not ParameterSource.DEFAULT:
+            raise click.UsageError(
+                "--learner linear takes --predict, --data, --epsilon, --delta and --json; got "
+                f"{option!r}, which is about rankings"
+            )
 
 
 def _signal(name: str) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tacit.client.statistics import Profiles, contributions
+from tacit.client.statistics import Batch, contributions
 from tacit.privacy.discrete_gaussian import RandomBytes
 from tacit.privacy.quantize import integer_sum
 from tacit.privacy.task import RoundPlan
@@ -47,7 +47,7 @@ class EngineRun:
 
 
 def integer_round_sum(
-    profiles: Profiles,
+    cohort: Batch,
     plan: RoundPlan,
     context: Mapping[str, npt.NDArray[np.floating]],
     device_secrets: Sequence[bytes],
@@ -59,7 +59,7 @@ def integer_round_sum(
     Post-condition: equals the sum of the vectors that real devices with these secrets send.
 
     Args:
-        profiles: the cohort.
+        cohort: profiles or histories, as the statistics take them.
         plan: the round.
         context: its public arrays.
         device_secrets: one 32-byte secret per user, in order.
@@ -72,16 +72,14 @@ def integer_round_sum(
     Raises:
         BadExperiment: there is not one secret per user.
     """
-    if len(device_secrets) != profiles.n_users:
-        raise BadExperiment(
-            f"expected {profiles.n_users} device secrets, got {len(device_secrets)}"
-        )
+    if len(device_secrets) != cohort.n_users:
+        raise BadExperiment(f"expected {cohort.n_users} device secrets, got {len(device_secrets)}")
     total = np.zeros(plan.length, dtype=np.int64)
     start = 0
-    while start < profiles.n_users:
-        stop = _chunk_end(profiles, start)
+    while start < cohort.n_users:
+        stop = _chunk_end(cohort, start)
         blocks = contributions(
-            profiles.slice(start, stop),
+            cohort.slice(start, stop),
             context,
             plan,
             task_digest=task_digest,
@@ -95,7 +93,7 @@ def integer_round_sum(
 
 
 def run(
-    profiles: Profiles,
+    cohort: Batch,
     learner: Learner,
     noise_multipliers: Sequence[float],
     *,
@@ -106,7 +104,8 @@ def run(
     """Run all rounds of a learner.
 
     Args:
-        profiles: the cohort; every user takes part in every round.
+        cohort: profiles or histories, as the statistics take them; every user takes part in every
+            round.
         learner: plans the rounds and consumes only noised sums.
         noise_multipliers: one per round; 0 adds no noise and carries no privacy claim.
         task_digest: names the rounding streams.
@@ -123,12 +122,12 @@ def run(
         )
     if not all(math.isfinite(z) and z >= 0.0 for z in noise_multipliers):
         raise BadExperiment("expected finite noise multipliers of zero or more")
-    secrets = [random_bytes(_SECRET_BYTES) for _ in range(profiles.n_users)]
+    secrets = [random_bytes(_SECRET_BYTES) for _ in range(cohort.n_users)]
     history: list[NoisedSum] = []
     for spec, noise_multiplier in zip(specs, noise_multipliers, strict=True):
         plan = plan_round(spec, noise_multiplier)
         context = learner.context(spec.round_id, tuple(history))
-        total = integer_round_sum(profiles, plan, context, secrets, task_digest, on_users)
+        total = integer_round_sum(cohort, plan, context, secrets, task_digest, on_users)
         if noise_multiplier > 0.0:
             total = noised(total, plan, random_bytes)
         history.append(decoded(total, plan))
@@ -139,8 +138,8 @@ def run(
     )
 
 
-def _chunk_end(profiles: Profiles, start: int) -> int:
+def _chunk_end(cohort: Batch, start: int) -> int:
     """Choose where a chunk ends: about `_CHUNK_BLOCKS` entries, at least one user."""
-    room = int(profiles.indptr[start]) + _CHUNK_BLOCKS
-    end = int(np.searchsorted(profiles.indptr, room, side="right")) - 1
-    return max(start + 1, min(end, profiles.n_users))
+    room = int(cohort.indptr[start]) + _CHUNK_BLOCKS
+    end = int(np.searchsorted(cohort.indptr, room, side="right")) - 1
+    return max(start + 1, min(end, cohort.n_users))

@@ -3,8 +3,8 @@
 ::
 
     StatisticError(ValueError)
-    ├── BadProfile        a profile breaks its own invariants
-    └── BadContext        the public arrays of a round do not fit the catalogue
+    ├── BadProfile        a profile, a history or design rows break their invariants
+    └── BadContext        the public arrays of a round do not fit, or its parameters
 """
 
 

@@ -9,7 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.client.statistics import feature_gram, popularity, subspace
+from tacit.client.statistics.histories import Histories
+from tacit.client.statistics.linear import moments_statistic
 from tacit.client.statistics.profiles import Profiles
+from tacit.client.statistics.targets import bandit, churn, intent
 from tacit.privacy.quantize import RowBlocks
 
 Statistic = Callable[
@@ -23,3 +26,20 @@ STATISTICS: Mapping[str, Statistic] = MappingProxyType(
         subspace.NAME: subspace.subspace,
     }
 )
+"""What is computed from profiles: which items, how strongly."""
+
+HistoryStatistic = Callable[
+    [Histories, Mapping[str, npt.NDArray[np.floating]], Mapping[str, float | int]], RowBlocks
+]
+
+HISTORY_STATISTICS: Mapping[str, HistoryStatistic] = MappingProxyType(
+    {
+        churn.NAME: moments_statistic(churn.rows),
+        intent.NAME: moments_statistic(intent.rows),
+        bandit.NAME: moments_statistic(bandit.rows),
+    }
+)
+"""What is computed from histories: what happened, when, in which order."""
+
+KNOWN_STATISTICS = (*STATISTICS, *HISTORY_STATISTICS)
+"""Every name a task may state; an offer of another is refused."""

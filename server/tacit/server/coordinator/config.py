@@ -6,7 +6,7 @@ import dataclasses
 import math
 import pathlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from tacit.server.config_file import load_config
@@ -18,6 +18,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "float": (int, float),
     "Mapping[str, float]": (dict,),
 }
+
+LEARNERS = ("spectral", "popularity", "linear")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class CoordinatorConfig:
         task_id: unique name of the task.
         population: the devices to ask.
         budget_account: who pays.
-        learner: `spectral` or `popularity`.
+        learner: `spectral`, `popularity` or `linear`.
         epsilon: ε of the whole task, > 0.
         target_delta: δ, in (0, 1 / cohort_expected).
         signals: signal → weight.
@@ -41,6 +43,8 @@ class CoordinatorConfig:
             empty for none.
         cohort_expected, cohort_min, cohort_max: public cohort sizes.
         rounds: number of rounds, or 0 for the learner's own rule.
+        target: what `linear` predicts, `churn`, `intent` or `bandit`; empty for other learners.
+        target_parameters: the target's public parameters, all of them; empty for other learners.
         task_ttl_s: how long the task is valid.
         round_timeout_s: how long a round may take before the coordinator gives it up.
         round_attempts: how often a failed round is tried again.
@@ -64,16 +68,18 @@ class CoordinatorConfig:
     cohort_min: int
     cohort_max: int
     rounds: int = 0
+    target: str = ""
+    target_parameters: Mapping[str, float] = field(default_factory=dict[str, float])
     task_ttl_s: float = 86_400.0
     round_timeout_s: float = 180.0
     round_attempts: int = 3
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value, kinds = getattr(self, field.name), _KINDS[cast(str, field.type)]
+        for key in dataclasses.fields(self):
+            value, kinds = getattr(self, key.name), _KINDS[cast(str, key.type)]
             if isinstance(value, bool) or not isinstance(value, kinds):
                 raise BadConfig(
-                    f"coordinator: {field.name}: expected {field.type}, got {type(value).__name__}"
+                    f"coordinator: {key.name}: expected {key.type}, got {type(value).__name__}"
                 )
         for name in ("epsilon", "target_delta", "task_ttl_s", "round_timeout_s"):
             value = getattr(self, name)
@@ -81,8 +87,10 @@ class CoordinatorConfig:
                 raise BadConfig(f"coordinator: {name}: expected a number above 0, got {value}")
         if self.rounds < 0 or self.round_attempts < 1:
             raise BadConfig("coordinator: expected rounds of at least 0, round_attempts of 1")
-        if self.learner not in ("spectral", "popularity"):
-            raise BadConfig("coordinator: learner: expected 'spectral' or 'popularity'")
+        if self.learner not in LEARNERS:
+            raise BadConfig(f"coordinator: learner: expected one of {', '.join(LEARNERS)}")
+        if (self.learner == "linear") != bool(self.target):
+            raise BadConfig("coordinator: expected a target with learner 'linear', and only there")
 
     @classmethod
     def load(cls, path: pathlib.Path) -> CoordinatorConfig:

@@ -26,7 +26,14 @@ from tacit.privacy.signatures import SigningKey
 from tacit.server.coordinator.checkpoint import Checkpoint
 from tacit.server.coordinator.config import CoordinatorConfig
 from tacit.server.coordinator.errors import RoundFailed
-from tacit.server.coordinator.learners import Learner, PopularityLearner, SpectralLearner
+from tacit.server.coordinator.learners import (
+    BadPlan,
+    Learner,
+    LinearLearner,
+    PopularityLearner,
+    SpectralLearner,
+    linear_target,
+)
 from tacit.server.coordinator.training import CohortSum, RoundRunner, Trainer
 from tacit.server.errors import BadConfig, ServerError
 from tacit.server.gateway.flower import (
@@ -156,8 +163,13 @@ def learner_of(config: CoordinatorConfig) -> Learner:
     """Build the configured learner from public facts alone.
 
     Raises:
-        BadConfig: if the feature file cannot be read.
+        BadConfig: if the feature file cannot be read, or the target of `linear` is not one.
     """
+    if config.learner == "linear":
+        try:
+            return LinearLearner(linear_target(config.target, config.target_parameters))
+        except BadPlan as error:
+            raise BadConfig(f"coordinator: {error}") from None
     if config.learner == "popularity":
         return PopularityLearner(config.n_items)
     features: npt.NDArray[np.float64] | None = None

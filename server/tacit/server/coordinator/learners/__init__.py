@@ -2,6 +2,11 @@
 
 from tacit.server.coordinator.learners.errors import BadHistory, BadPlan, LearnerError
 from tacit.server.coordinator.learners.kernel import soft_bins
+from tacit.server.coordinator.learners.linear import (
+    LinearLearner,
+    LinearTarget,
+    linear_target,
+)
 from tacit.server.coordinator.learners.popularity import PopularityLearner
 from tacit.server.coordinator.learners.protocol import (
     Learner,
@@ -22,6 +27,8 @@ __all__ = [
     "BadPlan",
     "Learner",
     "LearnerError",
+    "LinearLearner",
+    "LinearTarget",
     "NoisedSum",
     "PopularityLearner",
     "PublicArrays",
@@ -30,6 +37,7 @@ __all__ = [
     "SpectralPlan",
     "check_history",
     "integer_norm_for",
+    "linear_target",
     "soft_bins",
     "spectral_plan",
 ]
