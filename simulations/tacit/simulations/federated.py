@@ -8,7 +8,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from tacit.client.decide import Model, scores
+from tacit.client.decide import read_model, scores
 from tacit.client.statistics import Profiles
 from tacit.privacy.accounting import GaussianEvent, calibrate, epsilon
 from tacit.privacy.errors import BadParameter
@@ -104,7 +104,7 @@ def train_in_rounds(
 
 def model_scorer(model: PublicArrays) -> Scorer:
     """Score with a released model through the device's own read-out."""
-    read = Model.from_arrays(model)
+    read = read_model(model)
 
     def scorer(profiles: Profiles) -> FloatArray:
         out = np.empty((profiles.n_users, read.n_items))

@@ -1,14 +1,27 @@
 """Decisions: everything a device works out on its own, without a socket."""
 
 from tacit.client.decide.errors import BadHistory, BadModel, DecideError
-from tacit.client.decide.readout import Model, attribution, deletion_deltas, scores
+from tacit.client.decide.factors import FactorModel
+from tacit.client.decide.readout import Model
+from tacit.client.decide.released import (
+    ReleasedModel,
+    attribution,
+    base_score,
+    deletion_deltas,
+    read_model,
+    scores,
+)
 
 __all__ = [
     "BadHistory",
     "BadModel",
     "DecideError",
+    "FactorModel",
     "Model",
+    "ReleasedModel",
     "attribution",
+    "base_score",
     "deletion_deltas",
+    "read_model",
     "scores",
 ]

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from tacit.client.statistics import feature_gram, popularity, subspace
+from tacit.client.statistics import factorization, feature_gram, popularity, subspace
 from tacit.client.statistics.profiles import Profiles
 from tacit.privacy.quantize import RowBlocks
 
@@ -21,5 +21,6 @@ STATISTICS: Mapping[str, Statistic] = MappingProxyType(
         popularity.NAME: popularity.popularity,
         feature_gram.NAME: feature_gram.feature_gram,
         subspace.NAME: subspace.subspace,
+        factorization.NAME: factorization.factorization,
     }
 )
