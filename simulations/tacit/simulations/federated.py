@@ -14,6 +14,7 @@ from tacit.privacy.accounting import GaussianEvent, calibrate, epsilon
 from tacit.privacy.errors import BadParameter
 from tacit.server.coordinator.learners import (
     BadPlan,
+    FactorizationLearner,
     Learner,
     PopularityLearner,
     PublicArrays,
@@ -46,6 +47,30 @@ def train_spectral(
     """
     try:
         learner = SpectralLearner(
+            dataset.n_items,
+            split.cohort.n_users,
+            options.epsilon,
+            features=dataset.features,
+            rounds=options.rounds,
+        )
+    except BadPlan as error:
+        raise BadExperiment(str(error)) from None
+    return train_in_rounds(split, learner, options, on_progress)
+
+
+def train_factorization(
+    split: Split,
+    dataset: Dataset,
+    options: TrainingOptions,
+    on_progress: OnProgress | None = None,
+) -> Trained:
+    """Train `factorization` as devices would: popularity, public features, gradient rounds.
+
+    Raises:
+        BadExperiment: the learner cannot run with these sizes, rounds or this budget.
+    """
+    try:
+        learner = FactorizationLearner(
             dataset.n_items,
             split.cohort.n_users,
             options.epsilon,

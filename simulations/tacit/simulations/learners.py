@@ -6,7 +6,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from tacit.simulations.datasets import Dataset
-from tacit.simulations.federated import train_popularity, train_spectral
+from tacit.simulations.federated import (
+    train_factorization,
+    train_popularity,
+    train_spectral,
+)
 from tacit.simulations.splits import Split
 from tacit.simulations.trained import OnProgress, Trained, TrainingOptions
 
@@ -20,7 +24,8 @@ has been stripped of what is not in the training part.
 LEARNERS: Mapping[str, Learn] = MappingProxyType(
     {
         "spectral": train_spectral,
-        # Register `factorization` and `linear` here. A function whose module imports torch
+        "factorization": train_factorization,
+        # Register `linear` here. A function whose module imports torch
         # imports it when it is called, so that `tacit simulate --help` stays quick.
         "popularity": train_popularity,
     }

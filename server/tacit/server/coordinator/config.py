@@ -12,6 +12,9 @@ from typing import cast
 from tacit.server.config_file import load_config
 from tacit.server.errors import BadConfig
 
+LEARNERS = ("spectral", "factorization", "popularity")
+"""Learners a task may name; `coordinator.flower.learner_of` builds them."""
+
 _KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),
@@ -31,7 +34,7 @@ class CoordinatorConfig:
         task_id: unique name of the task.
         population: the devices to ask.
         budget_account: who pays.
-        learner: `spectral` or `popularity`.
+        learner: one of `LEARNERS`.
         epsilon: ε of the whole task, > 0.
         target_delta: δ, in (0, 1 / cohort_expected).
         signals: signal → weight.
@@ -81,8 +84,8 @@ class CoordinatorConfig:
                 raise BadConfig(f"coordinator: {name}: expected a number above 0, got {value}")
         if self.rounds < 0 or self.round_attempts < 1:
             raise BadConfig("coordinator: expected rounds of at least 0, round_attempts of 1")
-        if self.learner not in ("spectral", "popularity"):
-            raise BadConfig("coordinator: learner: expected 'spectral' or 'popularity'")
+        if self.learner not in LEARNERS:
+            raise BadConfig(f"coordinator: learner: expected one of {', '.join(LEARNERS)}")
 
     @classmethod
     def load(cls, path: pathlib.Path) -> CoordinatorConfig:

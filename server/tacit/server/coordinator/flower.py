@@ -26,7 +26,12 @@ from tacit.privacy.signatures import SigningKey
 from tacit.server.coordinator.checkpoint import Checkpoint
 from tacit.server.coordinator.config import CoordinatorConfig
 from tacit.server.coordinator.errors import RoundFailed
-from tacit.server.coordinator.learners import Learner, PopularityLearner, SpectralLearner
+from tacit.server.coordinator.learners import (
+    FactorizationLearner,
+    Learner,
+    PopularityLearner,
+    SpectralLearner,
+)
 from tacit.server.coordinator.training import CohortSum, RoundRunner, Trainer
 from tacit.server.errors import BadConfig, ServerError
 from tacit.server.gateway.flower import (
@@ -168,7 +173,8 @@ def learner_of(config: CoordinatorConfig) -> Learner:
             raise BadConfig(f"features: {error.strerror}") from None
         arrays = unpack_arrays(blob, _MAX_FEATURE_BYTES)
         features = arrays["features"].astype(np.float64)
-    return SpectralLearner(
+    learner = FactorizationLearner if config.learner == "factorization" else SpectralLearner
+    return learner(
         config.n_items,
         config.cohort_expected,
         config.epsilon,

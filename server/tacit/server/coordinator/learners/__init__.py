@@ -1,6 +1,7 @@
 """Learners: pure functions from noised sums to public contexts and models."""
 
 from tacit.server.coordinator.learners.errors import BadHistory, BadPlan, LearnerError
+from tacit.server.coordinator.learners.factorization import FactorizationLearner
 from tacit.server.coordinator.learners.popularity import PopularityLearner
 from tacit.server.coordinator.learners.protocol import (
     Learner,
@@ -19,6 +20,7 @@ from tacit.server.coordinator.learners.spectral import SpectralLearner
 __all__ = [
     "BadHistory",
     "BadPlan",
+    "FactorizationLearner",
     "Learner",
     "LearnerError",
     "NoisedSum",
