@@ -1,4 +1,4 @@
-"""Statistic `factorization/1`: one user's gradient of the item factors, scaled to at most one.
+"""Statistic `factorization/1`: one user's gradient of the item factors.
 
 The user's factor `u` is folded in on the device from the public item factors `Z` (iALS; Hu, Koren,
 Volinsky 2008, equation 4, see `tacit.client.decide.factors`) and never leaves it. At that `u` the
@@ -39,19 +39,19 @@ def factorization(
     context: Mapping[str, npt.NDArray[np.floating]],
     parameters: Mapping[str, float | int],
 ) -> RowBlocks:
-    """Compute `g_u / (|g_u| + softening)` for each user (automatic clipping; Bu et al. 2023).
+    """Compute the downhill direction of each user's loss in the trained factors, unclipped.
 
-    `g_u` has `n_items + d` rows of width `k = d - 1`. Row `i` is `w_i x_i (1 - z_i^T u) D t` for
-    items of the history and zero for others, `t` being `u` without its first entry (that of the
+    It has `n_items + d` rows of width `k = d - 1`. Row `i` is `w_i x_i (1 - z_i^T u) D t` for items
+    of the history and zero for others, `t` being `u` without its first entry (that of the
     popularity column, which is not trained); the last `d` rows are `gram_weight u (D t)^T`. `w` and
-    `D` are public scales. So the norm is below 1 whatever the profile, without clipping.
+    `D` are public scales. All rows are multiples of `D t`, so this is one rank-one matrix.
 
     Args:
         profiles: the batch; empty profiles yield the zero vector.
         context: `item_factors` `(n_items, d)`, popularity column first; `gramian` `(d, d)`,
             `a Z^T Z + l I`; `item_weights` w `(n_items,)` and `factor_weights` D `(d - 1,)`, above
             zero.
-        parameters: `softening` and `gram_weight`, above zero.
+        parameters: `gram_weight`, above zero.
 
     Returns:
         Blocks of width `d - 1` over `n_items + d` rows.
@@ -69,7 +69,9 @@ def factorization(
     scales = public_array(context, "factor_weights", (size - 1,))
     if float(scales.min()) <= 0.0:
         raise BadContext("expected values above zero in 'factor_weights'")
-    softening, gram_weight = (_parameter(parameters, n) for n in ("softening", "gram_weight"))
+    gram_weight = float(parameters.get("gram_weight", 0.0))
+    if not (np.isfinite(gram_weight) and gram_weight > 0.0):
+        raise BadContext(f"expected a parameter 'gram_weight' above zero, got {gram_weight}")
     users = profiles.users
     own = factors[profiles.items]
     taste = fold_in(profiles, own, gramian)
@@ -78,11 +80,7 @@ def factorization(
     strength = item_weights[profiles.items] * profiles.weights * residual
     rows = strength[:, np.newaxis] * scaled[users]
     gram = gram_weight * taste[:, :, np.newaxis] * scaled[:, np.newaxis, :]
-    squares = segment_sum(_row_products(rows, rows), users, profiles.n_users)
-    flat = gram.reshape(profiles.n_users, size * (size - 1))
-    norms = np.sqrt(squares + _row_products(flat, flat))
-    shrink = 1.0 / (norms + softening)
-    return _stack(profiles, rows * shrink[users][:, np.newaxis], gram * shrink[:, None, None])
+    return _stack(profiles, rows, gram)
 
 
 def fold_in(profiles: Profiles, own: FloatArray, gramian: FloatArray) -> FloatArray:
@@ -115,13 +113,6 @@ def _row_products(left: FloatArray, right: FloatArray) -> FloatArray:
     for column in range(left.shape[1]):
         total += left[:, column] * right[:, column]
     return total
-
-
-def _parameter(parameters: Mapping[str, float | int], name: str) -> float:
-    value = float(parameters.get(name, 0.0))
-    if not (np.isfinite(value) and value > 0.0):
-        raise BadContext(f"expected a parameter {name!r} above zero, got {value}")
-    return value
 
 
 def _stack(profiles: Profiles, rows: FloatArray, gram: FloatArray) -> RowBlocks:

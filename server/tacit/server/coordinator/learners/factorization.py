@@ -17,9 +17,9 @@ import numpy as np
 
 from tacit.server.coordinator.learners.errors import BadHistory, BadPlan
 from tacit.server.coordinator.learners.factorization_rules import (
+    CLIPPING_NORM,
     GRAM_WEIGHT,
     RIDGE,
-    SOFTENING,
     UNSEEN_WEIGHT,
     FactorizationPlan,
     factorization_plan,
@@ -171,13 +171,13 @@ class FactorizationLearner:
             length, norm = width * (width + 1) // 2, plan.feature_clipping_norm
             specs.append(RoundSpec(2, FEATURE_GRAM, length, norm, plan.feature_share, {}))
         each = (1.0 - math.fsum(spec.budget_share for spec in specs)) / plan.gradient_rounds
-        # A square root of a typical profile is public only after round 1; parameters are planned
-        # before it, so the softening is stated for unit length and covers short profiles.
-        parameters = {"softening": SOFTENING, "gram_weight": GRAM_WEIGHT}
+        parameters = {"gram_weight": GRAM_WEIGHT}
         length = (self._n_items + plan.width + 1) * plan.width
         for _ in range(plan.gradient_rounds):
             specs.append(
-                RoundSpec(len(specs) + 1, FACTORIZATION, length, 1.0, each, parameters)
+                RoundSpec(
+                    len(specs) + 1, FACTORIZATION, length, CLIPPING_NORM, each, parameters
+                )
             )
         return tuple(specs)
 

@@ -21,8 +21,8 @@ RIDGE = 10.0
 GRAM_WEIGHT = 0.3
 """Scale of `u u^T` in a contribution: it has few coordinates and needs little of the norm."""
 
-SOFTENING = 0.02
-"""Of a contribution's norm, in units of the square root of a typical profile's weight."""
+CLIPPING_NORM = 1.0
+"""Euclidean bound of a gradient contribution: below that of most users, so that they count alike."""
 
 _HARD, _VERY_HARD = 0.1, 0.3
 _UPLOAD_BYTES = 440_000  # over all gradient rounds; popularity and features fit in the rest of 0.5 MB
