@@ -21,10 +21,20 @@ What it is called with holds no held-out event: the split's test part is empty, 
 has been stripped of what is not in the training part.
 """
 
+
+def _train_with_opacus(
+    split: Split, dataset: Dataset, options: TrainingOptions, on_progress: OnProgress | None
+) -> Trained:
+    from tacit.simulations.factorization.training import train_with_opacus
+
+    return train_with_opacus(split, dataset, options, on_progress)
+
+
 LEARNERS: Mapping[str, Learn] = MappingProxyType(
     {
         "spectral": train_spectral,
         "factorization": train_factorization,
+        "factorization-opacus": _train_with_opacus,
         # Register `linear` here. A function whose module imports torch
         # imports it when it is called, so that `tacit simulate --help` stays quick.
         "popularity": train_popularity,
