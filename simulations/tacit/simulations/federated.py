@@ -111,18 +111,18 @@ def train_in_rounds(
         BadExperiment: the budget cannot be spent in these rounds.
     """
     cohort = split.cohort
-    noise_multipliers = _noise_multipliers(learner, options)
+    multipliers = noise_multipliers(learner, options)
     engine_run = run(
         cohort,
         learner,
-        noise_multipliers,
+        multipliers,
         task_digest=sha256(learner.name.encode()).digest(),
-        on_users=_shares(on_progress, cohort.n_users * len(noise_multipliers)),
+        on_users=_shares(on_progress, cohort.n_users * len(multipliers)),
     )
     return Trained(
         learner=learner.name,
         scorer=model_scorer(engine_run.model),
-        guarantees=_guarantees(noise_multipliers, options),
+        guarantees=guarantees(multipliers, options),
         payload_bytes=engine_run.payload_bytes,
     )
 
@@ -141,7 +141,7 @@ def model_scorer(model: PublicArrays) -> Scorer:
     return scorer
 
 
-def _noise_multipliers(learner: Learner, options: TrainingOptions) -> tuple[float, ...]:
+def noise_multipliers(learner: Learner, options: TrainingOptions) -> tuple[float, ...]:
     """Split the budget over the rounds; zeros for an infinite one."""
     shares = [spec.budget_share for spec in learner.rounds()]
     if math.isinf(options.epsilon):
@@ -155,7 +155,7 @@ def _noise_multipliers(learner: Learner, options: TrainingOptions) -> tuple[floa
         ) from None
 
 
-def _guarantees(
+def guarantees(
     noise_multipliers: tuple[float, ...], options: TrainingOptions
 ) -> tuple[Guarantee, ...]:
     """State what was spent, by two accountants that agree; nothing without noise."""

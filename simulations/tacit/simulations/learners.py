@@ -30,11 +30,20 @@ def _train_with_opacus(
     return train_with_opacus(split, dataset, options, on_progress)
 
 
+def _train_with_local_noise(
+    split: Split, dataset: Dataset, options: TrainingOptions, on_progress: OnProgress | None
+) -> Trained:
+    from tacit.simulations.factorization.local_training import train_with_local_noise
+
+    return train_with_local_noise(split, dataset, options, on_progress)
+
+
 LEARNERS: Mapping[str, Learn] = MappingProxyType(
     {
         "spectral": train_spectral,
         "factorization": train_factorization,
         "factorization-opacus": _train_with_opacus,
+        "factorization-local": _train_with_local_noise,
         # Register `linear` here. A function whose module imports torch
         # imports it when it is called, so that `tacit simulate --help` stays quick.
         "popularity": train_popularity,
