@@ -34,7 +34,11 @@ class Ranking:
 
 
 def rank(
-    catalogue: Catalogue, past: History, model: ReleasedModel | None, exclude: Collection[str], k: int
+    catalogue: Catalogue,
+    past: History,
+    model: ReleasedModel | None,
+    exclude: Collection[str],
+    k: int,
 ) -> Ranking:
     """Rank the catalogue for one user.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from tacit.simulations.splits import PUBLIC_SPLIT_SEED, Split, per_user_split
 from tacit.simulations.trained import FloatArray, Scorer, Trained, TrainingOptions
 
 _LARGEST_DELTA = 1e-5
-Json = dict[str, "Json | list[float] | list[int] | float | int | str | None"]
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,8 @@ class SimulationReport:
                 else list(claim.noise_multipliers),
                 "accountant": None if claim is None else claim.accountant,
             },
+            "guarantees": [one.to_json() for one in self.trained.guarantees],
+            "notes": list(self.trained.notes),
             "metrics": dict(self.evaluation.means),
             "cost": {
                 "payload_bytes_per_device_round": list(self.trained.payload_bytes),

@@ -1,8 +1,8 @@
 """Fold one user's history into released item factors, on the device, and say why.
 
-The second read-out: matrix factorisation of implicit feedback (Hu, Koren, Volinsky 2008, Collaborative
-Filtering for Implicit Feedback Datasets). An item `j` has a public factor `z_j`; the user's factor is
-the ridge regression of "1 on what I have, 0 on the rest" and never leaves the device:
+The second read-out: matrix factorisation of implicit feedback (Hu, Koren, Volinsky 2008,
+Collaborative Filtering for Implicit Feedback Datasets). An item `j` has a public factor `z_j`; the
+user's factor is the ridge regression of "1 on what I have, 0 on the rest" and stays on the device:
 
     u = H^-1 sum_i x_i z_i,   H = a Z^T Z + sum_i x_i z_i z_i^T + l I,   score_j = z_j^T u
 
@@ -68,13 +68,15 @@ class FactorModel:
         if popularity.ndim != 1 or factors.ndim != 2 or factors.size == 0:
             raise BadModel("expected popularity (n_items,) and item_factors (n_items, d)")
         if len(factors) != len(popularity):
-            raise BadModel(
-                f"expected item_factors of {len(popularity)} rows, got {factors.shape}"
-            )
+            raise BadModel(f"expected item_factors of {len(popularity)} rows, got {factors.shape}")
         for name, scalar in (("ridge", ridge), ("unseen_weight", unseen)):
             if scalar.shape != (1,):
                 raise BadModel(f"expected {name} of shape (1,), got {scalar.shape}")
-        for name, array in (("popularity", popularity), ("ridge", ridge), ("unseen_weight", unseen)):
+        for name, array in (
+            ("popularity", popularity),
+            ("ridge", ridge),
+            ("unseen_weight", unseen),
+        ):
             if not bool(np.all(np.isfinite(array))) or float(array.min()) <= 0.0:
                 raise BadModel(f"expected finite values above zero in {name}")
         if not bool(np.all(np.isfinite(factors))):
@@ -128,7 +130,10 @@ def factor_attribution(
     if len(items) == 0:
         return np.zeros(0)
     # H is symmetric, so one solve with the target's factor serves every event.
-    reach = np.linalg.solve(_normal(model, items, weights), model.item_factors[target_item])
+    reach = np.asarray(
+        np.linalg.solve(_normal(model, items, weights), model.item_factors[target_item]),
+        dtype=np.float64,
+    )
     return np.asarray(weights * (model.item_factors[items] @ reach), dtype=np.float64)
 
 

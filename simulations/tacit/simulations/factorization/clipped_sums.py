@@ -67,9 +67,8 @@ def clipped_sum(
 
 
 def _ghost(tower: TwoTower, bound: float) -> Any:
-    module: Any = GradSampleModuleFastGradientClipping(
-        tower, loss_reduction="sum", max_grad_norm=bound, use_ghost_clipping=True
-    )
+    wrap: Any = GradSampleModuleFastGradientClipping
+    module = wrap(tower, loss_reduction="sum", max_grad_norm=bound, use_ghost_clipping=True)
     optimizer: Any = DPOptimizerFastGradientClipping(
         torch.optim.SGD(tower.parameters(), lr=1.0),
         noise_multiplier=0.0,

@@ -1,7 +1,7 @@
 """Discrete Gaussian noise from the operating system on a float64 sum, by way of a fine grid.
 
-Opacus draws its noise from torch's seedable generator, and its `secure_mode` is unsafe (Opacus issue
-616), so no noise of Opacus is used. The exact sum is rounded to multiples of a grid g; adding one
+Opacus draws its noise from torch's seedable generator, and its `secure_mode` is unsafe (Opacus
+issue 616), so no noise of Opacus is used. The sum is rounded to multiples of a grid g; adding one
 user moves the rounded sum by at most `C/g + sqrt(n)` in Euclidean norm (each coordinate's rounding
 moves by less than 1), and that is the integer sensitivity the noise is calibrated to.
 """

@@ -1,11 +1,11 @@
 """Opacus DP-SGD on one device: interactions are the samples, and noise is added before sending.
 
-A device with torch can answer `factorization/1` this way instead of exactly. Two steps, each a sum of
-per-interaction gradients that Opacus clips and the operating system's noise covers:
+A device with torch can answer `factorization/1` this way instead of exactly. Two steps, each a sum
+of per-interaction gradients that Opacus clips and the operating system's noise covers:
 
 1. its own factor: one Newton step from the public average user, towards the device's history;
-2. the table: the gradient in the item factors at that already protected factor, noised in every row,
-   so that neither a row's value nor whether it is zero tells whether the item is in the history.
+2. the table: the gradient in the item factors at that already protected factor, noised in every
+   row, so that neither a row's value nor whether it is zero tells whether the item is there.
 
 Everything else in the answer follows from these two. It is then clipped and rounded like any other,
 so the user-level guarantee of the release is untouched.
@@ -63,9 +63,8 @@ class InteractionNoise:
 class LocalTrainer:
     """Answers one round for one device after another.
 
-    Guarantee: for adding or removing one interaction of weight at most the catalogue's largest
-    signal weight, an answer composes two Gaussian releases with these noise multipliers, against
-    everyone who sees it, the operator included.
+    Guarantee: for adding or removing one interaction, an answer composes two Gaussian releases
+    with these noise multipliers, against everyone who sees it, the operator included.
 
     Args:
         context: public arrays of a round of `factorization/1`.
@@ -131,9 +130,7 @@ class LocalTrainer:
         moved = np.linalg.solve(self._normal, pulled - self._gramian @ average)
         return np.asarray(average + moved, dtype=np.float64)
 
-    def _table_gradient(
-        self, profile: Profiles, taste: FloatArray, step: FloatArray
-    ) -> FloatArray:
+    def _table_gradient(self, profile: Profiles, taste: FloatArray, step: FloatArray) -> FloatArray:
         """Compute the downhill direction of the table at a protected factor, `(n_items, k)`."""
         bound = max(float(np.linalg.norm(step)) * self._usual_weight, 1e-9)
         inputs = torch.tensor(np.tile(step, (len(profile.items), 1)))
@@ -161,9 +158,8 @@ class _Clipped:
 
     def __init__(self, layer: torch.nn.Linear) -> None:
         self._layer = layer
-        self._module: Any = GradSampleModuleFastGradientClipping(
-            layer, loss_reduction="sum", max_grad_norm=1.0, use_ghost_clipping=True
-        )
+        wrap: Any = GradSampleModuleFastGradientClipping
+        self._module = wrap(layer, loss_reduction="sum", max_grad_norm=1.0, use_ghost_clipping=True)
         self._optimizer: Any = DPOptimizerFastGradientClipping(
             torch.optim.SGD(layer.parameters(), lr=1.0),
             noise_multiplier=0.0,
@@ -186,9 +182,7 @@ class _Clipped:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 each = losses(self._module(inputs[part]), part)
-                DPTensorFastGradientClipping(
-                    self._module, self._optimizer, each, "sum"
-                ).backward()
+                DPTensorFastGradientClipping(self._module, self._optimizer, each, "sum").backward()
             grad: Any = self._layer.weight.grad
             total += grad.detach().numpy()
             self._optimizer.zero_grad()

@@ -12,6 +12,7 @@ from hashlib import sha256
 
 import numpy as np
 
+from tacit.client.statistics import Profiles, rounding_info
 from tacit.privacy.accounting import GaussianEvent, calibrate, epsilon
 from tacit.privacy.discrete_gaussian import RandomBytes
 from tacit.privacy.quantize import RoundingStream, clip, integer_sum, quantize
@@ -24,7 +25,6 @@ from tacit.server.coordinator.learners import (
 )
 from tacit.server.coordinator.noise import decoded, noised
 from tacit.server.coordinator.plan import plan_round
-from tacit.client.statistics import Profiles, rounding_info
 from tacit.simulations.datasets import Dataset
 from tacit.simulations.engine import integer_round_sum
 from tacit.simulations.errors import BadExperiment

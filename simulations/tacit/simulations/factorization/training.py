@@ -20,6 +20,7 @@ from tacit.server.coordinator.learners import (
     BadPlan,
     FactorizationLearner,
     NoisedSum,
+    PublicArrays,
     RoundSpec,
 )
 from tacit.server.coordinator.noise import decoded, noised
@@ -117,15 +118,13 @@ def _learner(dataset: Dataset, n_users: int, options: TrainingOptions) -> Factor
 
 def _opacus_sum(
     drawn: Profiles,
-    context: dict[str, object],
+    context: PublicArrays,
     spec: RoundSpec,
     noise_multiplier: float,
     random_bytes: RandomBytes,
 ) -> NoisedSum:
     """Release one step; an empty draw releases noise alone."""
-    values = clipped_sum(
-        drawn, context, float(spec.parameters["gram_weight"]), spec.clipping_norm
-    )
+    values = clipped_sum(drawn, context, float(spec.parameters["gram_weight"]), spec.clipping_norm)
     noise_std = 0.0
     if noise_multiplier > 0.0:
         values, noise_std = noised_on_grid(

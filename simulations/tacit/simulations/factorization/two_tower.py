@@ -1,8 +1,8 @@
 """The two-tower model of learner `factorization/1` as a torch module, one user per sample.
 
 The user tower folds a profile into the public item factors and is not trained; the item tower is
-`z_j + w_j (D^T V_j)` with the trained table V starting at zero, so the gradient in V is the gradient
-in the item factors in the scales devices use (`tacit.client.statistics.factorization`).
+`z_j + w_j D V_j` with the trained table V starting at zero, so the gradient in V is the gradient in
+the item factors, in the scales devices use (`tacit.client.statistics.factorization`).
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ class TwoTower(torch.nn.Module):
         gram_weight: scale of the head that reports `u u^T`.
     """
 
-    def __init__(
-        self, context: Mapping[str, npt.NDArray[np.floating]], gram_weight: float
-    ) -> None:
+    def __init__(self, context: Mapping[str, npt.NDArray[np.floating]], gram_weight: float) -> None:
         super().__init__()
         given = {name: torch.tensor(array, dtype=torch.float64) for name, array in context.items()}
         self.factors: torch.Tensor = given["item_factors"]
@@ -43,7 +41,9 @@ class TwoTower(torch.nn.Module):
         size = self.factors.shape[1]
         squares = (self.factors[:, :, None] * self.factors[:, None, :]).reshape(-1, size * size)
         normal = self.gramian + (profiles @ squares).reshape(-1, size, size)
-        return torch.linalg.solve(normal, profiles @ self.factors)
+        algebra: Any = torch.linalg
+        users: torch.Tensor = algebra.solve(normal, profiles @ self.factors)
+        return users
 
     def forward(self, users: torch.Tensor) -> torch.Tensor:
         """Return the table's answer to user factors, `(n, n_items + d)`."""

@@ -175,9 +175,7 @@ class FactorizationLearner:
         length = (self._n_items + plan.width + 1) * plan.width
         for _ in range(plan.gradient_rounds):
             specs.append(
-                RoundSpec(
-                    len(specs) + 1, FACTORIZATION, length, CLIPPING_NORM, each, parameters
-                )
+                RoundSpec(len(specs) + 1, FACTORIZATION, length, CLIPPING_NORM, each, parameters)
             )
         return tuple(specs)
 
@@ -209,9 +207,7 @@ class FactorizationLearner:
         return _Progress(tower, trained, learnt)
 
 
-def _step(
-    tower: ItemTower, trained: FloatArray, released: NoisedSum
-) -> tuple[FloatArray, bool]:
+def _step(tower: ItemTower, trained: FloatArray, released: NoisedSum) -> tuple[FloatArray, bool]:
     """Take one Newton step from a noised gradient; also tell whether it rose above the noise.
 
     With `M = sum_u c_u t_u t_u^T` (c the users' scales), the loss has curvature about
@@ -231,9 +227,7 @@ def _step(
     downhill = attraction - repulsion
     rose = _rises(downhill, released.noise_std)
     if released.noise_std > 0.0:
-        downhill = tower.content.shrink(
-            downhill, released.noise_std, tower.geometry.distribution
-        )
+        downhill = tower.content.shrink(downhill, released.noise_std, tower.geometry.distribution)
     second = moments[1:] / scales
     values, axes = np.linalg.eigh((second + second.T) / 2.0)
     floor = max(_WEAKEST * float(values[-1]), released.noise_std / GRAM_WEIGHT, 1e-12)

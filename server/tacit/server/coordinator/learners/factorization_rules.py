@@ -1,8 +1,8 @@
 """Hyper-parameters of the factorization learner as rules of public quantities.
 
-Nothing here looks at data: a search on private data would itself have to be paid for. The inputs are
-the public expected cohort, the public catalogue size, epsilon and whether public features exist. The
-constants were fixed once on one split of MovieLens and then frozen.
+Nothing here looks at data: a search on private data would itself have to be paid for. The inputs
+are the public expected cohort, the public catalogue size, epsilon and whether public features
+exist. The constants were fixed once on one split of two MovieLens sets and then frozen.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ GRAM_WEIGHT = 0.3
 """Scale of `u u^T` in a contribution: it has few coordinates and needs little of the norm."""
 
 CLIPPING_NORM = 1.0
-"""Euclidean bound of a gradient contribution: below that of most users, so that they count alike."""
+"""Euclidean bound of a gradient contribution: below what most users have, so they count alike."""
 
 _HARD, _VERY_HARD = 0.1, 0.3
-_UPLOAD_BYTES = 440_000  # over all gradient rounds; popularity and features fit in the rest of 0.5 MB
+_UPLOAD_BYTES = (
+    440_000  # over all gradient rounds; popularity and features fit in the rest of 0.5 MB
+)
 _BYTES_PER_COORDINATE = 2
 _FEWEST, _MOST = 16, 32
 
@@ -66,9 +68,9 @@ def factorization_plan(
       it. Features get 10%, and 20% above a hardness of 0.3, where they are most of what is learnt.
     - Each further gradient round halves the budget of each: one when hardness exceeds 0.1, else
       two; two more without features, for the start is then random.
-    - The width grows with the square root of `cohort * epsilon` (taste spectra fall off), from 16 to
-      32, within 0.44 MB of upload; directions that are only noise are shrunk away, so a little too
-      wide costs less than too narrow.
+    - The width grows with the square root of `cohort * epsilon` (taste spectra fall off), from 16
+      to 32, within 0.44 MB of upload; directions that are only noise are shrunk away, so a little
+      too wide costs less than too narrow.
 
     Args:
         n_items: size of the public catalogue, at least 2.

@@ -1,8 +1,8 @@
 """The item tower: factors that public content explains, plus what is free in each item.
 
-An item's factor is `content coordinates + free part`. Content (public features and their pairs) gives
-the start, and every noised step is split into what content explains, few coordinates that stand far
-above the noise, and the rest, which is shrunk by item popularity (`FeatureSpace.shrink`).
+An item's factor is `content coordinates + free part`. Content (public features and their pairs)
+gives the start, and every noised step is split into what content explains, few coordinates that
+stand far above the noise, and the rest, which is shrunk by item popularity (`FeatureSpace.shrink`).
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ class ItemTower:
         weights /= np.sqrt(np.sum(weights**2 * self.rates) / np.sum(self.rates))
         return _as_sent(weights)
 
-    def start(self, gram: FloatArray | None, noise_std: float, cohort: int, width: int) -> FloatArray:
+    def start(
+        self, gram: FloatArray | None, noise_std: float, cohort: int, width: int
+    ) -> FloatArray:
         """Compute the first factors, `(n_items, width)`, by columns of falling strength.
 
         The feature round's Gram matrix gives the directions of taste that content explains and
