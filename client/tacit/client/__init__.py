@@ -5,6 +5,7 @@ Importing this opens nothing and needs only numpy and cryptography; gRPC is impo
 """
 
 from tacit.client.catalogue import Catalogue, CatalogueItem
+from tacit.client.decide import Recency
 from tacit.client.decision import (
     Ack,
     CitedEvent,
@@ -36,7 +37,6 @@ from tacit.client.errors import (
 from tacit.client.keys import FileKeyProvider, KeyProvider, PassphraseKeyProvider
 from tacit.client.personalizer import Personalizer
 from tacit.client.policy import DevicePolicy, Endpoints, TrustRoots
-from tacit.client.profile import Recency
 from tacit.client.session import DeviceSession
 from tacit.client.sync import SyncReport
 from tacit.client.terms import ConsentTerms

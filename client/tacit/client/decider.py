@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from tacit.client import explain as _explain
 from tacit.client.catalogue import Catalogue
-from tacit.client.decide import DecideError, ReleasedModel, read_model
+from tacit.client.decide import DecideError, Recency, ReleasedModel, read_model
 from tacit.client.decision import Decision, Explanation, RecommendedItem
 from tacit.client.errors import BadEvent, UnknownDecision
 from tacit.client.events import EventLog
 from tacit.client.installed import InstalledRelease, ReleaseSlot
-from tacit.client.profile import History, Recency, history
+from tacit.client.profile import History, history
 from tacit.client.ranking import Ranking, rank
 from tacit.privacy.arrays import unpack_arrays
 from tacit.privacy.errors import PrivacyError

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from tacit.client.catalogue import Catalogue
 from tacit.client.consents import BASIC_SIGNALS, ConsentLog
+from tacit.client.decide import Recency
 from tacit.client.decider import Decider
 from tacit.client.decision import (
     Ack,
@@ -30,7 +31,6 @@ from tacit.client.installed import ReleaseSlot
 from tacit.client.keys import KeyProvider
 from tacit.client.participation import ParticipationLog
 from tacit.client.policy import DevicePolicy, Endpoints, TrustRoots
-from tacit.client.profile import Recency
 from tacit.client.store import Store
 from tacit.client.terms import ConsentTerms
 from tacit.privacy.signals import PURPOSES

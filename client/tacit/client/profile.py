@@ -6,7 +6,6 @@ permit for the purpose is never decrypted, so no later step can use it by mistak
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.client.catalogue import Catalogue
-from tacit.client.errors import BadEvent
+from tacit.client.decide.recency import Recency, age_ranks
 from tacit.client.events import EventLog, LoggedEvent
 from tacit.client.statistics import SIGNAL_WEIGHTS, Profiles, build_profiles
 
@@ -55,37 +54,6 @@ def profile(
         n_users=1,
         n_items=len(catalogue),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Recency:
-    """Let newer items of the local history weigh more; free in ε, for it never leaves the device.
-
-    The item seen `r`-th last keeps `floor + exp(-r / tau)` of its weight, over `floor + 1`.
-
-    Attributes:
-        floor: what the oldest items keep, at least 0.
-        tau: how many items back the extra weight of the new lasts, above 0.
-    """
-
-    floor: float = 0.3
-    tau: float = 10.0
-
-    def __post_init__(self) -> None:
-        """Check that every factor is positive and finite.
-
-        Raises:
-            BadEvent: if it would not be.
-        """
-        usable = math.isfinite(self.floor) and self.floor >= 0 and self.tau > 0
-        if not usable:
-            raise BadEvent("recency: expected a finite floor >= 0 and tau > 0")
-
-    def factors(self, ranks: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Return the factor of each age rank (0 is the newest), `(n,)`, in (0, 1]."""
-        return np.asarray(
-            (self.floor + np.exp(-ranks / self.tau)) / (self.floor + 1.0), dtype=np.float64
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +101,6 @@ def history(
     weights = np.array([SIGNAL_WEIGHTS[e.event.signal] for e in events], dtype=np.float64)
     if recency is not None and len(items):
         seen = np.array([last_seen[int(index)] for index in items], dtype=np.int64)
-        ranks = np.empty(len(items), dtype=np.int64)
-        ranks[np.argsort(-seen, kind="stable")] = np.arange(len(items))
-        weights = weights * recency.factors(ranks)
+        alone = np.zeros(len(items), dtype=np.int64)
+        weights = recency.reweight(weights, age_ranks(seen, alone), alone)
     return History(items, weights, events, frozenset(owned))

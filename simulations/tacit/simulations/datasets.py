@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,10 @@ class Dataset:
         signals: `(n_events,)` index into `signal_names`.
         values: `(n_events,)` value of the event, for example a rating; 1 where there is none.
         timestamps: `(n_events,)` seconds, or the position in the source where there are none.
+        groups: group each user belongs to, for fairness slices; empty without a users file.
+        held_out: `(n_users,)` item that the source itself holds out of each user, -1 for none;
+            `None` where it names none.
+        notes: what a reader of results should know about how the data was read.
     """
 
     name: str
@@ -79,6 +83,9 @@ class Dataset:
     signals: IntArray
     values: FloatArray
     timestamps: FloatArray
+    groups: tuple[str, ...] = ()
+    held_out: IntArray | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def n_users(self) -> int:
@@ -94,6 +101,18 @@ class Dataset:
     def n_interactions(self) -> int:
         """Count the distinct pairs of user and item."""
         return len(np.unique(self.users * self.n_items + self.items))
+
+    def only_events(self, kept: npt.NDArray[np.bool_]) -> Dataset:
+        """Keep some events, `(n_events,)`; users, items and catalogue stay as they are."""
+        return replace(
+            self,
+            users=self.users[kept],
+            items=self.items[kept],
+            signals=self.signals[kept],
+            values=self.values[kept],
+            timestamps=self.timestamps[kept],
+            held_out=None,
+        )
 
     def profiles(self) -> Profiles:
         """Fold all events into profiles, the way a device folds its own."""

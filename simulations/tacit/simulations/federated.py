@@ -124,6 +124,18 @@ def train_in_rounds(
         scorer=model_scorer(engine_run.model),
         guarantees=guarantees(multipliers, options),
         payload_bytes=engine_run.payload_bytes,
+        notes=drowned(learner.name, engine_run.model),
+    )
+
+
+def drowned(learner: str, model: PublicArrays) -> tuple[str, ...]:
+    """Say so when noise left a learner nothing but popularity; no sentence otherwise."""
+    fell_back = "loadings" in model and not np.any(model["loadings"])
+    if learner == PopularityLearner.name or not fell_back:
+        return ()
+    return (
+        f"noise drowned the signal: {learner} fell back to the popularity ranking; more users or "
+        "a larger epsilon would let it learn",
     )
 
 

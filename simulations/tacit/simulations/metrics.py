@@ -107,7 +107,7 @@ def evaluate(
             on_progress((start + len(batch)) / len(users))
     per_user = user_metrics(split.test, ranks, users)
     per_user = np.column_stack([per_user, 1.0 / (best + 1.0)])
-    means = dict(zip(METRICS, np.mean(per_user, axis=0).tolist(), strict=True))
+    means = {name: float(np.mean(per_user[:, column])) for column, name in enumerate(METRICS)}
     dropped = int(np.count_nonzero(asked)) - len(users)
     return Evaluation(means, per_user, users, dropped, ranks, shown)
 
@@ -185,12 +185,13 @@ def _places(scores: FloatArray) -> tuple[IntArray, IntArray]:
     rows, items = np.nonzero((scores >= last[:, np.newaxis]) & (scores > -np.inf))
     order = np.lexsort((items, -scores[rows, items], rows))
     rows, items = rows[order], items[order]
-    place = np.arange(len(rows)) - np.searchsorted(rows, np.arange(n_rows))[rows]
-    kept = place < DEPTH
+    starts: IntArray = np.searchsorted(rows, np.arange(n_rows)).astype(np.int64)
+    place: IntArray = np.arange(len(rows), dtype=np.int64) - starts[rows]
+    kept: BoolArray = place < DEPTH
     places = np.full((n_rows, n_items), DEPTH, dtype=np.int64)
     places[rows[kept], items[kept]] = place[kept]
     top = np.full((n_rows, SHOWN), -1, dtype=np.int64)
-    first = place < SHOWN
+    first: BoolArray = place < SHOWN
     top[rows[first], place[first]] = items[first]
     return places, top
 
@@ -201,5 +202,5 @@ def _best_rank(scores: FloatArray, rows: IntArray, items: IntArray) -> FloatArra
     order = np.lexsort((items, -values, rows))
     first = order[np.searchsorted(rows[order], np.arange(len(scores)))]
     value, item = values[first][:, np.newaxis], items[first][:, np.newaxis]
-    before = (scores > value) | ((scores == value) & (np.arange(scores.shape[1]) < item))
+    before: BoolArray = (scores > value) | ((scores == value) & (np.arange(scores.shape[1]) < item))
     return np.asarray(np.sum(before, axis=1), dtype=np.float64)

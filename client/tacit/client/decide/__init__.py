@@ -3,6 +3,7 @@
 from tacit.client.decide.errors import BadHistory, BadModel, DecideError
 from tacit.client.decide.factors import FactorModel
 from tacit.client.decide.readout import Model
+from tacit.client.decide.recency import Recency, age_ranks
 from tacit.client.decide.released import (
     ReleasedModel,
     attribution,
@@ -18,7 +19,9 @@ __all__ = [
     "DecideError",
     "FactorModel",
     "Model",
+    "Recency",
     "ReleasedModel",
+    "age_ranks",
     "attribution",
     "base_score",
     "deletion_deltas",

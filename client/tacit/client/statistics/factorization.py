@@ -120,7 +120,7 @@ def _stack(profiles: Profiles, rows: FloatArray, gram: FloatArray) -> RowBlocks:
     n_users, size, width = gram.shape
     indptr = profiles.indptr + size * np.arange(n_users + 1, dtype=np.int64)
     of_items = np.arange(len(profiles.items)) + size * profiles.users
-    of_gram = np.repeat(indptr[1:] - size, size) + np.tile(np.arange(size), n_users)
+    of_gram = np.repeat(indptr[1:] - size, size) + np.tile(np.arange(size, dtype=np.int64), n_users)
     values = np.empty((int(indptr[-1]), width))
     values[of_items], values[of_gram] = rows, gram.reshape(-1, width)
     positions = np.empty(len(values), dtype=np.int64)

@@ -33,7 +33,7 @@ from tacit.simulations.factorization.interactions import (
     InteractionNoise,
     LocalTrainer,
 )
-from tacit.simulations.federated import guarantees, model_scorer, noise_multipliers
+from tacit.simulations.federated import drowned, guarantees, model_scorer, noise_multipliers
 from tacit.simulations.splits import Split
 from tacit.simulations.trained import Guarantee, OnProgress, Trained, TrainingOptions
 
@@ -92,12 +92,14 @@ def train_with_local_noise(
         history.append(decoded(noised(total, plan, random_bytes) if z else total, plan))
         if on_progress is not None:
             on_progress(spec.round_id / len(specs))
+    model = learner.model(history)
     return Trained(
         learner="factorization-local/1",
-        scorer=model_scorer(learner.model(history)),
+        scorer=model_scorer(model),
         guarantees=guarantees(multipliers, options) + _interaction_guarantee(local, len(specs)),
         payload_bytes=tuple(spec.length * _BYTES_PER_COORDINATE for spec in specs),
-        notes=(
+        notes=drowned(learner.name, model)
+        + (
             "the interaction-level guarantee covers the gradient rounds; what devices send in the "
             "popularity and feature rounds is protected by the user-level one alone",
         ),

@@ -36,7 +36,7 @@ from tacit.simulations.factorization.sampled_accounting import (
     account,
     calibrate_sampled,
 )
-from tacit.simulations.federated import model_scorer
+from tacit.simulations.federated import drowned, model_scorer
 from tacit.simulations.splits import Split
 from tacit.simulations.trained import Guarantee, OnProgress, Trained, TrainingOptions
 
@@ -87,12 +87,14 @@ def train_with_opacus(
             history.append(decoded(noised(total, plan, random_bytes) if z else total, plan))
         if on_progress is not None:
             on_progress(spec.round_id / len(specs))
+    model = learner.model(history)
     return Trained(
         learner="factorization-opacus/1",
-        scorer=model_scorer(learner.model(history)),
+        scorer=model_scorer(model),
         guarantees=_guarantees(multipliers, len(preparing), options),
         payload_bytes=tuple(spec.length * _BYTES_PER_COORDINATE for spec in specs),
-        notes=(
+        notes=drowned(learner.name, model)
+        + (
             f"{steps} DP-SGD steps of Opacus over Poisson draws of rate {SAMPLING_RATE:g}; a "
             "simulation only: a fleet cannot prove its draws, so the federated learner claims none",
         ),
