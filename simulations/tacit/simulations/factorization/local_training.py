@@ -98,8 +98,8 @@ def train_with_local_noise(
         scorer=model_scorer(model),
         guarantees=guarantees(multipliers, options) + _interaction_guarantee(local, len(specs)),
         payload_bytes=tuple(spec.length * _BYTES_PER_COORDINATE for spec in specs),
-        notes=drowned(learner.name, model)
-        + (
+        notes=(
+            *drowned(learner.name, model),
             "the interaction-level guarantee covers the gradient rounds; what devices send in the "
             "popularity and feature rounds is protected by the user-level one alone",
         ),

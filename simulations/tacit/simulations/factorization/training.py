@@ -93,8 +93,8 @@ def train_with_opacus(
         scorer=model_scorer(model),
         guarantees=_guarantees(multipliers, len(preparing), options),
         payload_bytes=tuple(spec.length * _BYTES_PER_COORDINATE for spec in specs),
-        notes=drowned(learner.name, model)
-        + (
+        notes=(
+            *drowned(learner.name, model),
             f"{steps} DP-SGD steps of Opacus over Poisson draws of rate {SAMPLING_RATE:g}; a "
             "simulation only: a fleet cannot prove its draws, so the federated learner claims none",
         ),

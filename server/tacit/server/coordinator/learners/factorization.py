@@ -225,7 +225,8 @@ def _step(tower: ItemTower, trained: FloatArray, released: NoisedSum) -> tuple[F
     weights = tower.item_weights[:, np.newaxis]
     repulsion = UNSEEN_WEIGHT * (tower.factors(trained) @ moments) * weights
     downhill = attraction - repulsion
-    rose = _rises(downhill, released.noise_std)
+    # The repulsion multiplies the noise of the moments: only the rows sent are noise of known size.
+    rose = _rises(attraction, released.noise_std)
     if released.noise_std > 0.0:
         downhill = tower.content.shrink(downhill, released.noise_std, tower.geometry.distribution)
     second = moments[1:] / scales
