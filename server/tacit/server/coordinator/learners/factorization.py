@@ -199,7 +199,8 @@ class FactorizationLearner:
             gram = _symmetric(done[0].values, self._feature_width())[:rank, :rank]
             noise_std, done = done[0].noise_std, done[1:]
             # The largest eigenvalue of the noise is about sqrt(2 rank) of its deviation (Wigner).
-            learnt = float(np.linalg.eigvalsh(gram)[-1]) > noise_std * (math.sqrt(2 * rank) + 1.0)
+            edge = noise_std * (math.sqrt(2 * rank) + 1.0)
+            learnt = rank > 0 and float(np.linalg.eigvalsh(gram)[-1]) > edge
         trained = tower.start(gram, noise_std, self._cohort, self.plan.width)
         for released in done:
             trained, rose = _step(tower, trained, released)
