@@ -29,7 +29,7 @@ def noised_on_grid(
     Args:
         total: `(n,)` sum of vectors of norm at most `bound`.
         bound: C.
-        noise_multiplier: z, at most about 60 for vectors of 10^5 coordinates.
+        noise_multiplier: z, at most about 170 for vectors of 10^5 coordinates.
         random_bytes: the operating system's CSPRNG in production.
 
     Returns:

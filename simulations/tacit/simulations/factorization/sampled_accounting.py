@@ -21,7 +21,7 @@ from tacit.simulations.errors import BadExperiment
 
 ORDERS = (*range(2, 65), *range(68, 129, 4), *range(144, 513, 16))
 
-_LARGEST_MULTIPLIER = 50.0
+_LARGEST_MULTIPLIER = 150.0  # the grid of 10^5 coordinates leaves room for no more
 _STEPS = 40
 
 
