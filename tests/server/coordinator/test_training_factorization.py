@@ -44,9 +44,10 @@ def test_trains_and_releases_item_factors(new_world: Any, tmp_path: Path) -> Non
         header = RoundHeader.from_json(parse_canonical(request.round_header))
         plan = world.manifest().round_plan(header.round_id)
         seen.append(plan.statistic)
+        context: Any = unpack_arrays(request.context, 10**7)
         blocks = contributions(
             profiles,
-            unpack_arrays(request.context, 10**7),
+            context,
             plan,
             task_digest=bytes.fromhex(header.task_sha256),
             device_secrets=[bytes([n % 256, n // 256]) * 16 for n in range(DEVICES)],

@@ -7,10 +7,11 @@ import math
 import os
 import random
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
 
 from tacit.client.statistics import Profiles
 from tacit.simulations.errors import BadExperiment
@@ -120,7 +121,8 @@ def test_grid_noise_is_gaussian_of_the_stated_scale_and_covers_the_rounding() ->
     total = np.linspace(-3.0, 3.0, 20_000)
     noised, std = noised_on_grid(total, 2.0, 1.5, fixed_bytes(3))
     assert 1.5 * 2.0 < std < 1.5 * 2.0 * 1.01  # z times C, and a little for the rounding
-    assert stats.kstest((noised - total) / std, "norm").pvalue > 1e-4
+    kolmogorov_smirnov: Any = stats
+    assert kolmogorov_smirnov.kstest((noised - total) / std, "norm").pvalue > 1e-4
     again, _ = noised_on_grid(total, 2.0, 1.5, os.urandom)
     assert np.any(noised != again)
 
