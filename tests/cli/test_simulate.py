@@ -26,7 +26,8 @@ def test_writes_the_documented_json(shop: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     report = json.loads(out.read_text())
     assert set(report) == {
-        *("dataset", "privacy", "metrics", "cost", "baselines", "learner", "split"),
+        *("dataset", "privacy", "guarantees", "notes", "metrics", "cost", "baselines", "learner"),
+        "split",
     }
     assert set(report["dataset"]) == {"users", "items", "interactions"}
     privacy = report["privacy"]
