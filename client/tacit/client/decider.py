@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tacit.client import explain as _explain
 from tacit.client.catalogue import Catalogue
-from tacit.client.decide import DecideError, Model, Recency
+from tacit.client.decide import DecideError, Recency, ReleasedModel, read_model
 from tacit.client.decision import Decision, Explanation, RecommendedItem
 from tacit.client.errors import BadEvent, UnknownDecision
 from tacit.client.events import EventLog
@@ -32,7 +32,7 @@ class _Remembered:
     catalogue: Catalogue
     past: History
     ranking: Ranking
-    model: Model | None
+    model: ReleasedModel | None
     shown: frozenset[str]
 
 
@@ -42,7 +42,7 @@ class _Installed:
 
     catalogue_digest: bytes
     version: int = 0
-    model: Model | None = None
+    model: ReleasedModel | None = None
 
 
 class Decider:
@@ -128,7 +128,7 @@ class Decider:
         self,
         catalogue: Catalogue,
         past: History,
-        model: Model | None,
+        model: ReleasedModel | None,
         ranking: Ranking,
         place: int,
     ) -> RecommendedItem:
@@ -155,7 +155,7 @@ class Decider:
 
     def _decode(self, release: InstalledRelease, catalogue: Catalogue) -> _Installed:
         try:
-            model = Model.from_arrays(unpack_arrays(release.model_blob, self._max_model_bytes))
+            model = read_model(unpack_arrays(release.model_blob, self._max_model_bytes))
         except (PrivacyError, DecideError):
             # It was checked when it was installed, by a client of another version than this one.
             return _Installed(catalogue.digest)

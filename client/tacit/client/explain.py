@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tacit.client.catalogue import Catalogue
-from tacit.client.decide import Model, attribution, deletion_deltas
+from tacit.client.decide import ReleasedModel, attribution, base_score, deletion_deltas
 from tacit.client.decision import CitedEvent, Explanation, Source
 from tacit.client.profile import History
 from tacit.client.ranking import shared_categories
@@ -24,7 +24,7 @@ _VERBS = {
 
 
 def reasons(
-    catalogue: Catalogue, past: History, model: Model | None, source: Source, index: int
+    catalogue: Catalogue, past: History, model: ReleasedModel | None, source: Source, index: int
 ) -> tuple[str, ...]:
     """Give the short reasons shown beside one recommended item."""
     if source == "model" and model is not None:
@@ -48,7 +48,7 @@ def explain(
     decision_id: str,
     catalogue: Catalogue,
     past: History,
-    model: Model | None,
+    model: ReleasedModel | None,
     source: Source,
     index: int,
     score: float,
@@ -64,7 +64,7 @@ def explain(
     cited: tuple[CitedEvent, ...] = ()
     if source == "model" and model is not None:
         shares = attribution(model, past.items, past.weights, index)
-        base, added = float(model.popularity[index]), float(np.sum(shares))
+        base, added = base_score(model, index), float(np.sum(shares))
         deltas = deletion_deltas(model, past.items, past.weights, index)
         cited = tuple(
             CitedEvent(

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.client.catalogue import Catalogue
-from tacit.client.decide import Model, scores
+from tacit.client.decide import ReleasedModel, scores
 from tacit.client.decision import Source
 from tacit.client.profile import History
 
@@ -34,7 +34,11 @@ class Ranking:
 
 
 def rank(
-    catalogue: Catalogue, past: History, model: Model | None, exclude: Collection[str], k: int
+    catalogue: Catalogue,
+    past: History,
+    model: ReleasedModel | None,
+    exclude: Collection[str],
+    k: int,
 ) -> Ranking:
     """Rank the catalogue for one user.
 

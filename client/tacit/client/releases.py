@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 
 from tacit.client.catalogue import Catalogue
-from tacit.client.decide import DecideError, Model
+from tacit.client.decide import DecideError, read_model
 from tacit.client.errors import ReleaseRefused, RollbackRefused
 from tacit.client.installed import InstalledRelease
 from tacit.privacy.arrays import unpack_arrays
@@ -74,7 +74,7 @@ def check_model(manifest: ReleaseManifest, blob: bytes, n_items: int) -> Install
         raise ReleaseRefused("step 8, model: size or digest is not the manifest's")
     try:
         arrays = unpack_arrays(blob, manifest.model_bytes)
-        model = Model.from_arrays(arrays)
+        model = read_model(arrays)
     except (PrivacyError, DecideError) as error:
         raise ReleaseRefused(f"step 9, model: {error}") from None
     if any(not bool(np.isfinite(np.asarray(a, np.float64)).all()) for a in arrays.values()):

@@ -8,12 +8,13 @@ from hashlib import sha256
 
 import numpy as np
 
-from tacit.client.decide import Model, scores
+from tacit.client.decide import read_model, scores
 from tacit.client.statistics import Profiles
 from tacit.privacy.accounting import GaussianEvent, calibrate, epsilon
 from tacit.privacy.errors import BadParameter
 from tacit.server.coordinator.learners import (
     BadPlan,
+    FactorizationLearner,
     Learner,
     PopularityLearner,
     PublicArrays,
@@ -57,6 +58,30 @@ def train_spectral(
     return train_in_rounds(split, learner, options, on_progress)
 
 
+def train_factorization(
+    split: Split,
+    dataset: Dataset,
+    options: TrainingOptions,
+    on_progress: OnProgress | None = None,
+) -> Trained:
+    """Train `factorization` as devices would: popularity, public features, gradient rounds.
+
+    Raises:
+        BadExperiment: the learner cannot run with these sizes, rounds or this budget.
+    """
+    try:
+        learner = FactorizationLearner(
+            dataset.n_items,
+            split.cohort.n_users,
+            options.epsilon,
+            features=dataset.features,
+            rounds=options.rounds,
+        )
+    except BadPlan as error:
+        raise BadExperiment(str(error)) from None
+    return train_in_rounds(split, learner, options, on_progress)
+
+
 def train_popularity(
     split: Split,
     dataset: Dataset,
@@ -86,25 +111,37 @@ def train_in_rounds(
         BadExperiment: the budget cannot be spent in these rounds.
     """
     cohort = split.cohort
-    noise_multipliers = _noise_multipliers(learner, options)
+    multipliers = noise_multipliers(learner, options)
     engine_run = run(
         cohort,
         learner,
-        noise_multipliers,
+        multipliers,
         task_digest=sha256(learner.name.encode()).digest(),
-        on_users=_shares(on_progress, cohort.n_users * len(noise_multipliers)),
+        on_users=_shares(on_progress, cohort.n_users * len(multipliers)),
     )
     return Trained(
         learner=learner.name,
         scorer=model_scorer(engine_run.model),
-        guarantees=_guarantees(noise_multipliers, options),
+        guarantees=guarantees(multipliers, options),
         payload_bytes=engine_run.payload_bytes,
+        notes=drowned(learner.name, engine_run.model),
+    )
+
+
+def drowned(learner: str, model: PublicArrays) -> tuple[str, ...]:
+    """Say so when noise left a learner nothing but popularity; no sentence otherwise."""
+    fell_back = "loadings" in model and not np.any(model["loadings"])
+    if learner == PopularityLearner.name or not fell_back:
+        return ()
+    return (
+        f"noise drowned the signal: {learner} fell back to the popularity ranking; more users or "
+        "a larger epsilon would let it learn",
     )
 
 
 def model_scorer(model: PublicArrays) -> Scorer:
     """Score with a released model through the device's own read-out."""
-    read = Model.from_arrays(model)
+    read = read_model(model)
 
     def scorer(profiles: Profiles) -> FloatArray:
         out = np.empty((profiles.n_users, read.n_items))
@@ -116,7 +153,7 @@ def model_scorer(model: PublicArrays) -> Scorer:
     return scorer
 
 
-def _noise_multipliers(learner: Learner, options: TrainingOptions) -> tuple[float, ...]:
+def noise_multipliers(learner: Learner, options: TrainingOptions) -> tuple[float, ...]:
     """Split the budget over the rounds; zeros for an infinite one."""
     shares = [spec.budget_share for spec in learner.rounds()]
     if math.isinf(options.epsilon):
@@ -130,7 +167,7 @@ def _noise_multipliers(learner: Learner, options: TrainingOptions) -> tuple[floa
         ) from None
 
 
-def _guarantees(
+def guarantees(
     noise_multipliers: tuple[float, ...], options: TrainingOptions
 ) -> tuple[Guarantee, ...]:
     """State what was spent, by two accountants that agree; nothing without noise."""

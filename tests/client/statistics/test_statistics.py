@@ -18,6 +18,8 @@ from tacit.privacy.quantize import dense
 from tacit.privacy.task import RoundPlan
 
 N_ITEMS, WIDTH = 60, 5
+# `factorization/1` needs another context: tests of its own are in test_factorization.py.
+NAMES = sorted(set(STATISTICS) - {"factorization/1"})
 
 
 def cohort(n_users: int = 23, seed: int = 3) -> Profiles:
@@ -67,7 +69,7 @@ def expected(name: str, profiles: Profiles) -> npt.NDArray[np.float64]:
     return np.asarray(triangle, dtype=np.float64)
 
 
-@pytest.mark.parametrize("name", sorted(STATISTICS))
+@pytest.mark.parametrize("name", NAMES)
 def test_matches_its_definition(name: str) -> None:
     profiles = cohort()
     blocks = STATISTICS[name](profiles, context(), {})
@@ -80,7 +82,7 @@ def test_matches_its_definition(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", sorted(STATISTICS))
+@pytest.mark.parametrize("name", NAMES)
 def test_one_user_is_bit_identical_alone_and_in_a_batch(name: str) -> None:
     profiles = cohort()
     length = STATISTICS[name](profiles, context(), {}).length

@@ -178,6 +178,9 @@ class TestConfig:
         spectral = dataclasses.replace(world.config, learner="spectral", rounds=2)
         assert learner_of(spectral).name == "spectral/1"
         assert len(learner_of(spectral).rounds()) == 2
+        factors = dataclasses.replace(world.config, learner="factorization", rounds=3)
+        assert learner_of(factors).name == "factorization/1"
+        assert len(learner_of(factors).rounds()) == 3
 
 
 class Grid:

@@ -1,19 +1,32 @@
 """Decisions: everything a device works out on its own, without a socket."""
 
 from tacit.client.decide.errors import BadHistory, BadModel, DecideError
+from tacit.client.decide.factors import FactorModel
 from tacit.client.decide.linear import LinearModel
-from tacit.client.decide.readout import Model, attribution, deletion_deltas, scores
+from tacit.client.decide.readout import Model
 from tacit.client.decide.recency import Recency, age_ranks
+from tacit.client.decide.released import (
+    ReleasedModel,
+    attribution,
+    base_score,
+    deletion_deltas,
+    read_model,
+    scores,
+)
 
 __all__ = [
     "BadHistory",
     "BadModel",
     "DecideError",
+    "FactorModel",
     "LinearModel",
     "Model",
     "Recency",
+    "ReleasedModel",
     "age_ranks",
     "attribution",
+    "base_score",
     "deletion_deltas",
+    "read_model",
     "scores",
 ]

@@ -12,14 +12,15 @@ from typing import cast
 from tacit.server.config_file import load_config
 from tacit.server.errors import BadConfig
 
+LEARNERS = ("spectral", "factorization", "popularity", "linear")
+"""Learners a task may name; `coordinator.flower.learner_of` builds them."""
+
 _KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),
     "float": (int, float),
     "Mapping[str, float]": (dict,),
 }
-
-LEARNERS = ("spectral", "popularity", "linear")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class CoordinatorConfig:
         task_id: unique name of the task.
         population: the devices to ask.
         budget_account: who pays.
-        learner: `spectral`, `popularity` or `linear`.
+        learner: one of `LEARNERS`.
         epsilon: ε of the whole task, > 0.
         target_delta: δ, in (0, 1 / cohort_expected).
         signals: signal → weight.

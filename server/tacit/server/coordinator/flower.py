@@ -28,6 +28,7 @@ from tacit.server.coordinator.config import CoordinatorConfig
 from tacit.server.coordinator.errors import RoundFailed
 from tacit.server.coordinator.learners import (
     BadPlan,
+    FactorizationLearner,
     Learner,
     LinearLearner,
     PopularityLearner,
@@ -180,7 +181,8 @@ def learner_of(config: CoordinatorConfig) -> Learner:
             raise BadConfig(f"features: {error.strerror}") from None
         arrays = unpack_arrays(blob, _MAX_FEATURE_BYTES)
         features = arrays["features"].astype(np.float64)
-    return SpectralLearner(
+    learner = FactorizationLearner if config.learner == "factorization" else SpectralLearner
+    return learner(
         config.n_items,
         config.cohort_expected,
         config.epsilon,

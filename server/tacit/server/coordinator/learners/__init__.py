@@ -1,6 +1,7 @@
 """Learners: pure functions from noised sums to public contexts and models."""
 
 from tacit.server.coordinator.learners.errors import BadHistory, BadPlan, LearnerError
+from tacit.server.coordinator.learners.factorization import FactorizationLearner
 from tacit.server.coordinator.learners.kernel import soft_bins
 from tacit.server.coordinator.learners.linear import (
     LinearLearner,
@@ -25,6 +26,7 @@ from tacit.server.coordinator.learners.spectral import SpectralLearner
 __all__ = [
     "BadHistory",
     "BadPlan",
+    "FactorizationLearner",
     "Learner",
     "LearnerError",
     "LinearLearner",
