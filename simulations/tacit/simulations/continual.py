@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tacit.privacy.accounting import GaussianEvent, calibrate, epsilon
@@ -177,7 +178,7 @@ def _train(
         multipliers = calibrate(options.epsilon, options.delta, shares * tasks)[: len(shares)]
     except (BadPlan, BadParameter) as error:
         raise BadExperiment(str(error)) from None
-    on_progress = None if on_task is None else lambda share: on_task(name, share)
+    on_progress = None if on_task is None else partial(on_task, name)
     result = run(
         cohort,
         learner,

@@ -39,7 +39,7 @@ def features(seed: int = 1) -> FloatArray:
 def test_soft_bins_spread_each_value_over_its_two_knots() -> None:
     hats = soft_bins(np.array([-1.0, 0.0, 0.25, 1.0, 4.0, 9.0]), np.array([0.0, 1.0, 5.0]))
     expected = [[1, 0, 0], [1, 0, 0], [0.75, 0.25, 0], [0, 1, 0], [0, 0.25, 0.75], [0, 0, 1]]
-    np.testing.assert_allclose(hats, expected)
+    np.testing.assert_allclose(hats, np.array(expected))
     assert soft_bins(np.array([3.0, 4.0]), np.array([1.0])).tolist() == [[1.0], [1.0]]
     np.testing.assert_allclose(popularity_bins(geometry().distribution).sum(axis=1), 1.0)
 
