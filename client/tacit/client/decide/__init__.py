@@ -4,7 +4,7 @@ from tacit.client.decide.errors import BadHistory, BadModel, DecideError
 from tacit.client.decide.factors import FactorModel
 from tacit.client.decide.linear import LinearModel
 from tacit.client.decide.readout import Model
-from tacit.client.decide.recency import Recency, age_ranks
+from tacit.client.decide.recency import DEFAULT_RECENCY, Recency, age_ranks
 from tacit.client.decide.released import (
     ReleasedModel,
     attribution,
@@ -15,6 +15,7 @@ from tacit.client.decide.released import (
 )
 
 __all__ = [
+    "DEFAULT_RECENCY",
     "BadHistory",
     "BadModel",
     "DecideError",

@@ -68,6 +68,10 @@ class Recency:
         return np.asarray(faded * (before[users] / after[users]), dtype=np.float64)
 
 
+DEFAULT_RECENCY = Recency()
+"""What devices use unless told otherwise: what people do next follows what they did last."""
+
+
 def age_ranks(seen: npt.NDArray[np.floating | np.integer], users: IntArray) -> IntArray:
     """Rank the entries of each user by when they were last seen, 0 for the newest, `(n,)`.
 
