@@ -16,7 +16,7 @@ def test_the_first_recommendation_runs_offline_and_gives_reasons() -> None:
     assert done.stderr == ""
     assert "To get you started" in done.stdout
     assert (
-        "Because you put Tea tin in your cart (68%) and viewed Copper kettle (32%)." in done.stdout
+        "Because you put Tea tin in your cart (60%) and viewed Copper kettle (40%)." in done.stdout
     )
     assert "Because you viewed Copper kettle (100%)." in done.stdout
     assert done.stdout.rstrip().endswith("and the key that opened them.")

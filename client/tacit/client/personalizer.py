@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from tacit.client.catalogue import Catalogue
 from tacit.client.consents import BASIC_SIGNALS, ConsentLog
-from tacit.client.decide import DEFAULT_RECENCY, Recency
+from tacit.client.decide import Recency
 from tacit.client.decider import Decider
 from tacit.client.decision import (
     Ack,
@@ -85,7 +85,7 @@ class Personalizer:
         *,
         policy: DevicePolicy | None = None,
         terms: ConsentTerms | None = None,
-        recency: Recency | None = DEFAULT_RECENCY,
+        recency: Recency | None = None,
         clock_ms: Callable[[], int] = system_clock_ms,
     ) -> Personalizer:
         """Open a profile, making it on first use.
@@ -97,7 +97,8 @@ class Personalizer:
                 nothing can be recommended or contributed.
             policy: the device's own limits.
             terms: what consent events say the person was told.
-            recency: how much more new items weigh in decisions; None for all items alike.
+            recency: how much more new items weigh in decisions, `DEFAULT_RECENCY` for what
+                people do next; None for all items alike.
             clock_ms: Unix milliseconds.
 
         Raises:

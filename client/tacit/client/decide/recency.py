@@ -69,7 +69,11 @@ class Recency:
 
 
 DEFAULT_RECENCY = Recency()
-"""What devices use unless told otherwise: what people do next follows what they did last."""
+"""For surfaces about what a person does next, which follows what they did last.
+
+Not the default of a device: taking an event out ages all others, so an explanation's deltas, which
+keep their weights, would no longer be what forgetting the event costs.
+"""
 
 
 def age_ranks(seen: npt.NDArray[np.floating | np.integer], users: IntArray) -> IntArray:

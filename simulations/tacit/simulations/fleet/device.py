@@ -82,8 +82,6 @@ class HostedDevice:
             FileKeyProvider(self._key),
             self._population.catalogue,
             policy=self._policy,
-            # The demo keeps events from all over a history to score against, not its last ones.
-            recency=None,
         ) as device:
             yield device
 
