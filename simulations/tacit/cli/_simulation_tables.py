@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tacit.simulations.datasets import Dataset
@@ -20,8 +21,8 @@ def show_report(console: Console, report: SimulationReport) -> None:
         f"{data.n_interactions:,} interactions",
         soft_wrap=True,
     )
-    for note in (*data.notes, *report.trained.notes):
-        console.print(f"Note: {note}", soft_wrap=True)
+    show_notes(console, data.notes)
+    show_notes(console, (*report.warnings, *report.trained.notes), loud=True)
     table = Table()
     table.add_column("ranking of\nheld-out items", min_width=18)
     table.add_column("ε", justify="right")
@@ -52,12 +53,22 @@ def show_report(console: Console, report: SimulationReport) -> None:
             console.print(f"Paper protocol (99 sampled negatives), {row.label}: {figures}")
     for sentence in privacy_sentences(report):
         console.print(sentence)
+    if report.audit is not None:
+        style = "bold red" if report.audit.leaks else "bold"
+        console.print(f"Leak audit: {report.audit.verdict}.", style=style, soft_wrap=True)
     payloads = report.trained.payload_bytes
     console.print(
         f"Each device would send {len(payloads)} vectors, {sum(payloads) / 1e3:,.1f} kB in all. "
         f"Took {report.wall_s:.1f} s, {report.cpu_s:.1f} s of processor time, "
         f"{report.peak_rss_bytes / 1e6:,.0f} MB."
     )
+
+
+def show_notes(console: Console, notes: Sequence[str], *, loud: bool = False) -> None:
+    """Print what a reader has to know before any figure; loud where it changes their meaning."""
+    for note in notes:
+        head = "[bold yellow]WARNING[/bold yellow]" if loud else "[bold]Note[/bold]"
+        console.print(f"{head}: {escape(note)}.", soft_wrap=True)
 
 
 def show_spread(console: Console, reports: list[SimulationReport]) -> None:
@@ -140,7 +151,22 @@ def _show_slices(console: Console, report: SimulationReport) -> None:
             f"{cut.coverage:.1%}",
             f"{cut.tail_share:.1%}",
         )
+    gap = report.gap
+    if gap is not None and report.trained.guarantees:
+        table.add_section()
+        table.add_row(
+            f"{report.trained.learner} less\nnot private",
+            *("" for _ in labels[:-1]),
+            _signed(gap.light_to_heavy),
+            *("" for _ in groups),
+            *([_signed(gap.group_ratio)] if groups else []),
+            f"{100 * gap.coverage:+.1f}",
+        )
     console.print(table)
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.3f}"
 
 
 def _figure(value: float | None) -> str:

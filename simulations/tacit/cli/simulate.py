@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,7 @@ from tacit.cli._interrupt import Interrupted, stop_once
 from tacit.cli._progress import Bars
 from tacit.cli._report_file import check_writable, write_report
 from tacit.cli._simulate_target import TARGETS, show_target, simulate_target
-from tacit.cli._simulation_tables import show_curve, show_report, show_spread
+from tacit.cli._simulation_tables import show_curve, show_notes, show_report, show_spread
 from tacit.privacy.errors import PrivacyError
 from tacit.server.coordinator.learners import LearnerError
 from tacit.simulations.datasets import Dataset, load
@@ -26,11 +27,12 @@ from tacit.simulations.report import Row, SimulationReport, spread
 from tacit.simulations.simulate import OnPhase, SimulationOptions, utility_by_cohort
 from tacit.simulations.simulate import simulate as run_simulation
 from tacit.simulations.splits import PUBLIC_SPLIT_SEED
+from tacit.simulations.time_order import time_warnings
 
 _SHORT = {"view": "product_view", "cart": "add_to_cart"}
 _RANKING_OPTIONS = (
     *("kind", "recency", "signals", "target", "unseen_share", "subsample"),
-    *("baselines", "paper_protocol", "split_seed", "seeds"),
+    *("baselines", "paper_protocol", "audit_leaks", "split_seed", "seeds"),
 )
 """Parameters that mean nothing to the linear learner, which predicts instead of ranking."""
 
@@ -116,6 +118,12 @@ _RANKING_OPTIONS = (
     help="Also rank the last item among 99 sampled negatives, to compare with papers only.",
 )
 @click.option(
+    "--audit-leaks",
+    is_flag=True,
+    help="Also train once more on decoys, to see whether training reads what is held out; exit "
+    "code 1 if it does.",
+)
+@click.option(
     "--split-seed",
     type=click.IntRange(min=0),
     default=PUBLIC_SPLIT_SEED,
@@ -150,6 +158,7 @@ def simulate(
     subsample: str | None,
     baselines: bool,
     paper_protocol: bool,
+    audit_leaks: bool,
     split_seed: int,
     seeds: int,
     json_path: Path | None,
@@ -170,6 +179,8 @@ def simulate(
         _simulate_target(path, predict, epsilon, delta, rounds, json_path)
         return
     sizes = _sizes(subsample)
+    if sizes and audit_leaks:
+        raise click.UsageError("expected --audit-leaks without --subsample, got both")
     options = SimulationOptions(
         learner=learner,
         epsilon=epsilon,
@@ -183,6 +194,7 @@ def simulate(
         unseen_share=unseen_share,
         baselines=baselines,
         paper_protocol=paper_protocol,
+        audit_leaks=audit_leaks,
     )
     bars, console = Bars(Console(stderr=True)), Console()
     try:
@@ -196,6 +208,7 @@ def simulate(
                 document: dict[str, Any] = {
                     "dataset": {"name": dataset.name, "users": dataset.n_users},
                     "curve": [{"users_trained": n} | row.to_json() for n, row in points],
+                    "notes": _curve_notes(dataset, options, points),
                 }
             else:
                 reports = [
@@ -207,6 +220,11 @@ def simulate(
                 document = reports[0].to_json()
                 if seeds > 1:
                     document["seeds"] = {
+                        "notes": [
+                            {"split_seed": report.split.seed, "note": note}
+                            for report in reports
+                            for note in (*report.warnings, *report.trained.notes)
+                        ],
                         "split_seeds": [report.split.seed for report in reports],
                         "metrics": spread(reports),
                     }
@@ -219,11 +237,14 @@ def simulate(
     if json_path is not None:
         write_report(json_path, document)
     if sizes:
+        show_notes(console, _curve_notes(dataset, options, points))
         show_curve(console, dataset, points)
         return
     show_report(console, reports[0])
     if seeds > 1:
         show_spread(console, reports)
+    if any(report.audit is not None and report.audit.leaks for report in reports):
+        raise click.exceptions.Exit(1)
 
 
 def _simulate_target(
@@ -265,6 +286,18 @@ def _only_for_ranking() -> None:
 
 def _signal(name: str) -> str:
     return _SHORT.get(name.strip(), name.strip())
+
+
+def _curve_notes(
+    dataset: Dataset, options: SimulationOptions, points: Sequence[tuple[int, Row]]
+) -> list[str]:
+    warnings = time_warnings(dataset, options.split, options.uses_recency)
+    said = [
+        f"at {size:,} users: {note}"
+        for size, row in points
+        for note in (row.trained.notes if row.trained else ())
+    ]
+    return [*dataset.notes, *warnings, *said]
 
 
 def _sizes(text: str | None) -> tuple[int, ...]:
