@@ -133,36 +133,42 @@ def _held_out(report: SimulationReport) -> str:
 
 
 def _show_slices(console: Console, report: SimulationReport) -> None:
-    table = Table(title="NDCG@100 by slice, and the first ten places")
-    labels = ("head", "tail", "light", "heavy", "light/\nheavy")
+    table = Table(title="NDCG@100 by slice, and tail items' share of the first ten places")
     groups = sorted(report.rows[0].slices.groups)
-    for name in ("", *labels, *groups, *(["worst/\nbest"] if groups else [])):
-        table.add_column(name, justify="right" if name else "left", min_width=None if name else 18)
-    table.add_column("cover\nage", justify="right")
-    table.add_column("tail\nshare", justify="right")
+    _label(table)
+    for name in ("head", "tail", "light", "heavy", *groups, "tail\nshare"):
+        table.add_column(name, justify="right")
     for row in report.rows:
         cut = row.slices
-        figures = (cut.head, cut.tail, cut.light, cut.heavy, cut.light_to_heavy)
-        table.add_row(
-            row.label,
-            *(_figure(value) for value in figures),
-            *(_figure(cut.groups.get(group)) for group in groups),
-            *([_figure(cut.group_ratio)] if groups else []),
-            f"{cut.coverage:.1%}",
-            f"{cut.tail_share:.1%}",
-        )
+        figures = (cut.head, cut.tail, cut.light, cut.heavy, *map(cut.groups.get, groups))
+        table.add_row(row.label, *map(_figure, figures), f"{cut.tail_share:.1%}")
+    console.print(table)
+    _show_ratios(console, report)
+
+
+def _show_ratios(console: Console, report: SimulationReport) -> None:
+    """Print how evenly each model serves people, and what privacy changes about it."""
+    table = Table(title="Ratios of NDCG@100, and the catalogue's share in anybody's first ten")
+    groups = sorted(report.rows[0].slices.groups)
+    _label(table)
+    table.add_column("light/heavy", justify="right")
+    if groups:
+        table.add_column("worst/best of " + ", ".join(groups), justify="right")
+    table.add_column("coverage", justify="right")
+    for row in report.rows:
+        cut = row.slices
+        ratios = (cut.light_to_heavy, *([cut.group_ratio] if groups else []))
+        table.add_row(row.label, *map(_figure, ratios), f"{cut.coverage:.1%}")
     gap = report.gap
     if gap is not None and report.trained.guarantees:
         table.add_section()
-        table.add_row(
-            f"{report.trained.learner} less\nnot private",
-            *("" for _ in labels[:-1]),
-            _signed(gap.light_to_heavy),
-            *("" for _ in groups),
-            *([_signed(gap.group_ratio)] if groups else []),
-            f"{100 * gap.coverage:+.1f}",
-        )
+        ratios = (gap.light_to_heavy, *([gap.group_ratio] if groups else []))
+        table.add_row("private less non-private", *map(_signed, ratios), f"{gap.coverage:+.1%}")
     console.print(table)
+
+
+def _label(table: Table) -> None:
+    table.add_column("", min_width=18)
 
 
 def _signed(value: float | None) -> str:

@@ -260,7 +260,8 @@ def read_item_file(path: Path) -> ItemTable:
     header = [name.split(":") for name in lines[0]] if lines else []
     names = [part[0].lower() for part in header]
     if "item_id" not in names:
-        raise DatasetError(f"{path}: expected a header with item_id:token, got {",".join(names)[:80]!r}")
+        found = ",".join(names)[:80]
+        raise DatasetError(f"{path}: expected a header with item_id:token, got {found!r}")
     lists = [at for at, part in enumerate(header) if part[-1] == "token_seq"]
     genre_at = [at for at in lists if names[at] in ("genre", "class", "categories", "category")]
     title_at = next((at for at, name in enumerate(names) if "title" in name), None)

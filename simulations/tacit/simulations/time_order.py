@@ -29,7 +29,7 @@ def time_warnings(dataset: Dataset, split: SplitKind, recency: bool) -> tuple[st
     ]
     if not needs:
         return ()
-    what = " and ".join(needs)
+    what, verb = " and ".join(needs), "follow" if len(needs) > 1 else "follows"
     if dataset.times == "sequence":
         if split != "temporal":
             return ()
@@ -40,8 +40,8 @@ def time_warnings(dataset: Dataset, split: SplitKind, recency: bool) -> tuple[st
     if dataset.times == "clock":
         if len(dataset.timestamps) < 2 or float(np.ptp(dataset.timestamps)) > 0.0:
             return ()
-        return (f"all events have the same time: {what} follows the order of the lines instead",)
-    return (f"the data has no times: {what} follows the order of its lines, {_lines(dataset)}",)
+        return (f"all events have the same time: {what} {verb} the order of the lines instead",)
+    return (f"the data has no times: {what} {verb} the order of its lines, {_lines(dataset)}",)
 
 
 def _lines(dataset: Dataset) -> str:
@@ -51,10 +51,10 @@ def _lines(dataset: Dataset) -> str:
     by_user = len(users) > dataset.n_users and _is_grouped(users)
     pairs = users * len(dataset.signal_names) + signals
     several = len(np.unique(pairs)) > len(np.unique(users))
-    if by_user and several and _is_grouped(pairs):
+    if several and _is_grouped(pairs) and (by_user or _is_grouped(signals)):
         return (
-            "which is by user and then by signal, NOT time: the last event of a user is the last "
-            "of one signal, and no result here is about the future"
+            "which is by user and signal, NOT time: the last event of a user is the last of one "
+            "signal, and no result here is about the future"
         )
     if by_user:
         return (
