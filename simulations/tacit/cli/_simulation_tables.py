@@ -24,7 +24,7 @@ def show_report(console: Console, report: SimulationReport) -> None:
     show_notes(console, data.notes)
     show_notes(console, (*report.warnings, *report.trained.notes), loud=True)
     table = Table()
-    table.add_column("ranking of\nheld-out items", min_width=18)
+    table.add_column("ranking of\nheld-out items", min_width=14)
     table.add_column("ε", justify="right")
     for name in METRICS:
         table.add_column(name.replace("@", "\n@").replace("_rate", ""), justify="right")
