@@ -28,8 +28,10 @@ def test_writes_the_documented_json(shop: Path, tmp_path: Path) -> None:
     report = json.loads(out.read_text())
     assert set(report) == {
         *("dataset", "privacy", "guarantees", "metrics", "intervals", "slices", "cost"),
-        *("baselines", "models", "learner", "notes", "split"),
+        *("baselines", "models", "learner", "notes", "split", "difference_to_non_private"),
+        "leak_audit",
     }
+    assert report["difference_to_non_private"] is report["leak_audit"] is None
     assert set(report["dataset"]) == {"name", "users", "items", "interactions", "notes"}
     privacy = report["privacy"]
     assert 3.9 < privacy["epsilon"] <= 4.0
@@ -73,6 +75,10 @@ def test_every_option_in_one_run(shop: Path, tmp_path: Path) -> None:
     assert report["split"]["users_trained"] < 40
     assert len(report["seeds"]["split_seeds"]) == 2
     assert report["seeds"]["metrics"]["ndcg@100"]["std"] > 0
+    private, reference = report["models"][0]["slices"], report["models"][-1]["slices"]
+    gap = report["difference_to_non_private"]
+    assert gap["coverage"] == private["coverage"] - reference["coverage"]
+    assert "private less non-private" in result.output
     guarantee = report["models"][0]["guarantees"][0]
     assert {"unit", "epsilon", "delta", "neighboring_relation", "trust", "participation"} < set(
         guarantee

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tacit.simulations.datasets import Dataset
@@ -20,10 +21,10 @@ def show_report(console: Console, report: SimulationReport) -> None:
         f"{data.n_interactions:,} interactions",
         soft_wrap=True,
     )
-    for note in (*data.notes, *report.trained.notes):
-        console.print(f"Note: {note}", soft_wrap=True)
+    show_notes(console, data.notes)
+    show_notes(console, (*report.warnings, *report.trained.notes), loud=True)
     table = Table()
-    table.add_column("ranking of\nheld-out items", min_width=18)
+    table.add_column("ranking of\nheld-out items", min_width=14)
     table.add_column("ε", justify="right")
     for name in METRICS:
         table.add_column(name.replace("@", "\n@").replace("_rate", ""), justify="right")
@@ -52,12 +53,22 @@ def show_report(console: Console, report: SimulationReport) -> None:
             console.print(f"Paper protocol (99 sampled negatives), {row.label}: {figures}")
     for sentence in privacy_sentences(report):
         console.print(sentence)
+    if report.audit is not None:
+        style = "bold red" if report.audit.leaks else "bold"
+        console.print(f"Leak audit: {report.audit.verdict}.", style=style, soft_wrap=True)
     payloads = report.trained.payload_bytes
     console.print(
         f"Each device would send {len(payloads)} vectors, {sum(payloads) / 1e3:,.1f} kB in all. "
         f"Took {report.wall_s:.1f} s, {report.cpu_s:.1f} s of processor time, "
         f"{report.peak_rss_bytes / 1e6:,.0f} MB."
     )
+
+
+def show_notes(console: Console, notes: Sequence[str], *, loud: bool = False) -> None:
+    """Print what a reader has to know before any figure; loud where it changes their meaning."""
+    for note in notes:
+        head = "[bold yellow]WARNING[/bold yellow]" if loud else "[bold]Note[/bold]"
+        console.print(f"{head}: {escape(note)}.", soft_wrap=True)
 
 
 def show_spread(console: Console, reports: list[SimulationReport]) -> None:
@@ -122,25 +133,46 @@ def _held_out(report: SimulationReport) -> str:
 
 
 def _show_slices(console: Console, report: SimulationReport) -> None:
-    table = Table(title="NDCG@100 by slice, and the first ten places")
-    labels = ("head", "tail", "light", "heavy", "light/\nheavy")
+    table = Table(title="NDCG@100 by slice, and tail items' share of the first ten places")
     groups = sorted(report.rows[0].slices.groups)
-    for name in ("", *labels, *groups, *(["worst/\nbest"] if groups else [])):
-        table.add_column(name, justify="right" if name else "left", min_width=None if name else 18)
-    table.add_column("cover\nage", justify="right")
-    table.add_column("tail\nshare", justify="right")
+    _label(table)
+    for name in ("head", "tail", "light", "heavy", *groups, "tail\nshare"):
+        table.add_column(name, justify="right")
     for row in report.rows:
         cut = row.slices
-        figures = (cut.head, cut.tail, cut.light, cut.heavy, cut.light_to_heavy)
-        table.add_row(
-            row.label,
-            *(_figure(value) for value in figures),
-            *(_figure(cut.groups.get(group)) for group in groups),
-            *([_figure(cut.group_ratio)] if groups else []),
-            f"{cut.coverage:.1%}",
-            f"{cut.tail_share:.1%}",
-        )
+        figures = (cut.head, cut.tail, cut.light, cut.heavy, *map(cut.groups.get, groups))
+        table.add_row(row.label, *map(_figure, figures), f"{cut.tail_share:.1%}")
     console.print(table)
+    _show_ratios(console, report)
+
+
+def _show_ratios(console: Console, report: SimulationReport) -> None:
+    """Print how evenly each model serves people, and what privacy changes about it."""
+    table = Table(title="Ratios of NDCG@100, and the catalogue's share in anybody's first ten")
+    groups = sorted(report.rows[0].slices.groups)
+    _label(table)
+    table.add_column("light/heavy", justify="right")
+    if groups:
+        table.add_column("worst/best of " + ", ".join(groups), justify="right")
+    table.add_column("coverage", justify="right")
+    for row in report.rows:
+        cut = row.slices
+        ratios = (cut.light_to_heavy, *([cut.group_ratio] if groups else []))
+        table.add_row(row.label, *map(_figure, ratios), f"{cut.coverage:.1%}")
+    gap = report.gap
+    if gap is not None and report.trained.guarantees:
+        table.add_section()
+        ratios = (gap.light_to_heavy, *([gap.group_ratio] if groups else []))
+        table.add_row("private less non-private", *map(_signed, ratios), f"{gap.coverage:+.1%}")
+    console.print(table)
+
+
+def _label(table: Table) -> None:
+    table.add_column("", min_width=18)
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.3f}"
 
 
 def _figure(value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,7 @@ from tacit.cli._progress import Bars
 from tacit.cli._report_file import check_writable, write_report
 from tacit.cli._simulate_series import show_series
 from tacit.cli._simulate_target import TARGETS, show_target, simulate_target
-from tacit.cli._simulation_tables import show_curve, show_report, show_spread
+from tacit.cli._simulation_tables import show_curve, show_notes, show_report, show_spread
 from tacit.privacy.errors import PrivacyError
 from tacit.server.coordinator.learners import LearnerError
 from tacit.simulations.continual import SeriesReport, simulate_series
@@ -28,11 +29,12 @@ from tacit.simulations.report import Row, SimulationReport, spread
 from tacit.simulations.simulate import OnPhase, SimulationOptions, utility_by_cohort
 from tacit.simulations.simulate import simulate as run_simulation
 from tacit.simulations.splits import PUBLIC_SPLIT_SEED
+from tacit.simulations.time_order import time_warnings
 
 _SHORT = {"view": "product_view", "cart": "add_to_cart"}
 _RANKING_OPTIONS = (
     *("kind", "recency", "signals", "target", "unseen_share", "subsample"),
-    *("baselines", "paper_protocol", "split_seed", "seeds", "tasks"),
+    *("baselines", "paper_protocol", "audit_leaks", "split_seed", "seeds", "tasks"),
 )
 """Parameters that mean nothing to the linear learner, which predicts instead of ranking."""
 
@@ -118,6 +120,12 @@ _RANKING_OPTIONS = (
     help="Also rank the last item among 99 sampled negatives, to compare with papers only.",
 )
 @click.option(
+    "--audit-leaks",
+    is_flag=True,
+    help="Also train once more on decoys, to see whether training reads what is held out; exit "
+    "code 1 if it does.",
+)
+@click.option(
     "--split-seed",
     type=click.IntRange(min=0),
     default=PUBLIC_SPLIT_SEED,
@@ -158,6 +166,7 @@ def simulate(
     subsample: str | None,
     baselines: bool,
     paper_protocol: bool,
+    audit_leaks: bool,
     split_seed: int,
     seeds: int,
     tasks: int | None,
@@ -179,10 +188,13 @@ def simulate(
         _simulate_target(path, predict, epsilon, delta, rounds, json_path)
         return
     sizes = _sizes(subsample)
-    if tasks is not None and (sizes or seeds > 1 or baselines or paper_protocol or unseen_share):
+    if sizes and audit_leaks:
+        raise click.UsageError("expected --audit-leaks without --subsample, got both")
+    beside = sizes or seeds > 1 or baselines or paper_protocol or unseen_share or audit_leaks
+    if tasks is not None and beside:
         raise click.UsageError(
-            "expected --tasks alone, without --subsample, --seeds, --baselines, --unseen-users or "
-            "--paper-protocol"
+            "expected --tasks alone, without --subsample, --seeds, --baselines, --unseen-users, "
+            "--paper-protocol or --audit-leaks"
         )
     options = SimulationOptions(
         learner=learner,
@@ -197,6 +209,7 @@ def simulate(
         unseen_share=unseen_share,
         baselines=baselines,
         paper_protocol=paper_protocol,
+        audit_leaks=audit_leaks,
     )
     bars, console = Bars(Console(stderr=True)), Console()
     try:
@@ -217,6 +230,7 @@ def simulate(
                 document = {
                     "dataset": {"name": dataset.name, "users": dataset.n_users},
                     "curve": [{"users_trained": n} | row.to_json() for n, row in points],
+                    "notes": _curve_notes(dataset, options, points),
                 }
             else:
                 reports = [
@@ -228,6 +242,11 @@ def simulate(
                 document = reports[0].to_json()
                 if seeds > 1:
                     document["seeds"] = {
+                        "notes": [
+                            {"split_seed": report.split.seed, "note": note}
+                            for report in reports
+                            for note in (*report.warnings, *report.trained.notes)
+                        ],
                         "split_seeds": [report.split.seed for report in reports],
                         "metrics": spread(reports),
                     }
@@ -243,11 +262,14 @@ def simulate(
         show_series(console, dataset, series)
         return
     if sizes:
+        show_notes(console, _curve_notes(dataset, options, points))
         show_curve(console, dataset, points)
         return
     show_report(console, reports[0])
     if seeds > 1:
         show_spread(console, reports)
+    if any(report.audit is not None and report.audit.leaks for report in reports):
+        raise click.exceptions.Exit(1)
 
 
 def _simulate_target(
@@ -289,6 +311,18 @@ def _only_for_ranking() -> None:
 
 def _signal(name: str) -> str:
     return _SHORT.get(name.strip(), name.strip())
+
+
+def _curve_notes(
+    dataset: Dataset, options: SimulationOptions, points: Sequence[tuple[int, Row]]
+) -> list[str]:
+    warnings = time_warnings(dataset, options.split, options.uses_recency)
+    said = [
+        f"at {size:,} users: {note}"
+        for size, row in points
+        for note in (row.trained.notes if row.trained else ())
+    ]
+    return [*dataset.notes, *warnings, *said]
 
 
 def _sizes(text: str | None) -> tuple[int, ...]:

@@ -48,6 +48,7 @@ class EventColumns:
         users, items, signals: `(n_events,)` codes.
         values: `(n_events,)`.
         timestamps: `(n_events,)` seconds, or the position in the source where there are none.
+        timed: whether the source has times.
     """
 
     user_ids: tuple[str, ...]
@@ -58,6 +59,7 @@ class EventColumns:
     signals: IntArray
     values: FloatArray
     timestamps: FloatArray
+    timed: bool
 
 
 def from_table(table: EventTable) -> EventColumns:
@@ -77,6 +79,7 @@ def from_table(table: EventTable) -> EventColumns:
         signals,
         np.array(table.values, dtype=np.float64),
         np.array(table.timestamps, dtype=np.float64),
+        table.timed,
     )
 
 
@@ -138,6 +141,8 @@ class _Unexpected(Exception):  # noqa: N818 - never leaves this module
 def _events(path: Path, table: Any) -> EventColumns:
     found = column_names(path, [cast(str, name) for name in table.column_names])
     chosen: Mapping[str, Any] = {name: table.column(at) for name, at in found.items()}
+    if not table.num_rows:
+        raise _Unexpected("expected at least one line of data, got no events")
     user_ids, users = _codes(chosen["user"], "user")
     item_ids, items = _codes(chosen["item"], "item")
     n_events = len(users)
@@ -158,7 +163,10 @@ def _events(path: Path, table: Any) -> EventColumns:
         if n_events and not bool(np.all((timestamps >= 0) & (timestamps <= 1000 * 1e11))):
             raise _Unexpected("expected timestamps in Unix seconds or milliseconds")
         timestamps = seconds_scale(timestamps)
-    return EventColumns(user_ids, item_ids, signal_names, users, items, signals, values, timestamps)
+    return EventColumns(
+        *(user_ids, item_ids, signal_names, users, items, signals, values, timestamps),
+        timed="timestamp" in chosen,
+    )
 
 
 def _codes(column: Any, name: str) -> tuple[tuple[str, ...], IntArray]:

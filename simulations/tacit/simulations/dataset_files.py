@@ -31,13 +31,14 @@ _LATEST_S = 1e11  # the year 5138 in seconds, 1973 in milliseconds
 
 @dataclass(frozen=True, slots=True)
 class EventTable:
-    """Hold events as parallel lists, ids still as text."""
+    """Hold events as parallel lists, ids still as text; `timed` says whether there are times."""
 
     users: list[str] = field(default_factory=list[str])
     items: list[str] = field(default_factory=list[str])
     signals: list[str] = field(default_factory=list[str])
     values: list[float] = field(default_factory=list[float])
     timestamps: list[float] = field(default_factory=list[float])
+    timed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,10 @@ def read_csv_events(path: Path) -> EventTable:
         DatasetError: a column is missing, a line is short, a number does not parse or an event
             name is unknown.
     """
-    table = EventTable()
     with _open(path) as handle:
         rows = csv.reader(handle)
         columns = _columns(path, next(rows, list[str]()))
+        table = EventTable(timed="timestamp" in columns)
         user, item = columns["user"], columns["item"]
         event, value, when = (columns.get(name) for name in ("event", "value", "timestamp"))
         default = _VIEW if value is None else _RATING
@@ -117,16 +118,18 @@ def read_csv_items(path: Path) -> ItemTable:
         rows = csv.reader(handle)
         header = [name.strip().lower() for name in next(rows, list[str]())]
         if "item" not in header:
-            raise DatasetError(f"{path}: expected a header with the column item, got {header}")
+            got = ",".join(header)[:80]
+            raise DatasetError(f"{path}: expected a header with the column item, got {got!r}")
         records = list(rows)
     lookup = {
         name: header.index(name) for name in ("item", "title", "categories") if name in header
     }
     for number, row in enumerate(records, start=2):
-        if len(row) <= max(lookup.values()):
+        if row and len(row) <= max(lookup.values()):
             raise DatasetError(
                 f"{path}, line {number}: expected {len(header)} columns, got {len(row)}"
             )
+    records = [row for row in records if row]  # empty lines mean nothing
     ids = [row[lookup["item"]] for row in records]
     titles = [row[lookup.get("title", lookup["item"])] for row in records]
     categories = [row[lookup["categories"]] if "categories" in lookup else "" for row in records]
@@ -160,6 +163,8 @@ _GENRES = (
 def _catalogue(
     path: Path, ids: Sequence[str], titles: Sequence[str], categories: Sequence[Sequence[str]]
 ) -> ItemTable:
+    if "" in ids:
+        raise DatasetError(f"{path}: expected an item id in every row, got a row without one")
     if len(set(ids)) != len(ids):
         raise DatasetError(f"{path}: expected each item once, got {len(ids) - len(set(ids))} twice")
     return ItemTable(
@@ -255,16 +260,17 @@ def read_item_file(path: Path) -> ItemTable:
     header = [name.split(":") for name in lines[0]] if lines else []
     names = [part[0].lower() for part in header]
     if "item_id" not in names:
-        raise DatasetError(f"{path}: expected a header with item_id:token, got {names}")
+        found = ",".join(names)[:80]
+        raise DatasetError(f"{path}: expected a header with item_id:token, got {found!r}")
     lists = [at for at, part in enumerate(header) if part[-1] == "token_seq"]
     genre_at = [at for at in lists if names[at] in ("genre", "class", "categories", "category")]
     title_at = next((at for at, name in enumerate(names) if "title" in name), None)
     for number, row in enumerate(lines[1:], start=2):
-        if len(row) < len(header):
+        if row != [""] and len(row) < len(header):
             raise DatasetError(
                 f"{path}, line {number}: expected {len(header)} columns, got {len(row)}"
             )
-    rows = lines[1:]
+    rows = [row for row in lines[1:] if row != [""]]  # empty lines mean nothing
     ids = [row[names.index("item_id")] for row in rows]
     titles = ids if title_at is None else [row[title_at] for row in rows]
     split = [[word for at in genre_at for word in row[at].split(" ")] for row in rows]

@@ -22,6 +22,7 @@ import csv
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +59,8 @@ from tacit.simulations.item_features import public_features
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
+TimeKind = Literal["clock", "sequence", "lines"]
+
 _ACCEPTED = (
     "a MovieLens folder, a RecBole .inter file, or CSV or Parquet with the columns "
     "user,item[,event,value,timestamp]"
@@ -81,6 +84,8 @@ class Dataset:
         signals: `(n_events,)` index into `signal_names`.
         values: `(n_events,)` value of the event, for example a rating; 1 where there is none.
         timestamps: `(n_events,)` seconds, or the position in the source where there are none.
+        times: what `timestamps` are: one clock for all, each user's own sequence, or merely the
+            lines of a source without times.
         groups: group each user belongs to, for fairness slices; empty without a users file.
         held_out: `(n_users,)` item that the source itself holds out of each user, -1 for none;
             `None` where it names none.
@@ -99,6 +104,7 @@ class Dataset:
     signals: IntArray
     values: FloatArray
     timestamps: FloatArray
+    times: TimeKind = "clock"
     groups: tuple[str, ...] = ()
     held_out: IntArray | None = None
     notes: tuple[str, ...] = ()
@@ -259,9 +265,15 @@ def _in_order(dataset: Dataset, order: EventColumns, held: EventColumns | None) 
         held_out[pairs // dataset.n_items] = pairs % dataset.n_items
     note = (
         f"times are places in each user's own sequence; {int(np.sum(~known)):,} events without "
-        "one count as the oldest, and the temporal split means little here"
+        "one count as the oldest"
     )
-    return replace(dataset, timestamps=timestamps, held_out=held_out, notes=(*dataset.notes, note))
+    return replace(
+        dataset,
+        timestamps=timestamps,
+        times="sequence",
+        held_out=held_out,
+        notes=(*dataset.notes, note),
+    )
 
 
 def _pair_keys(dataset: Dataset, events: EventColumns) -> tuple[IntArray, FloatArray]:
@@ -307,6 +319,7 @@ def _assemble(
         signals=_lookup(signal_names, events.signal_names)[events.signals],
         values=events.values,
         timestamps=events.timestamps,
+        times="clock" if events.timed else "lines",
         groups=tuple(groups.get(user, "") for user in user_ids) if groups else (),
         notes=tuple(notes),
     )

@@ -13,6 +13,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +30,10 @@ IntArray = npt.NDArray[np.int64]
 ALTERNATIVES = 20
 """Items a decoy is drawn from, itself among them."""
 FALSE_ALARM_RATE = 1e-4
+SMALLEST_LEAK = 0.05
+"""Shift of the mean place that a stated power refers to; the published leak moves more."""
 _FEWEST_USERS = 50
+_VARIANCE = (ALTERNATIVES**2 - 1) / 12.0 / (ALTERNATIVES - 1) ** 2  # of one uniform place
 _BATCH = 256
 
 
@@ -51,6 +56,36 @@ class LeakAudit:
     def leaks(self) -> bool:
         """Say whether the training code favours decoys; wrong on clean code once in 10,000."""
         return self.p_value < FALSE_ALARM_RATE
+
+    @property
+    def power(self) -> float:
+        """Give the chance of flagging a leak that moves the mean place by `SMALLEST_LEAK`."""
+        shift = SMALLEST_LEAK / math.sqrt(_VARIANCE / self.users)
+        return NormalDist().cdf(shift + NormalDist().inv_cdf(FALSE_ALARM_RATE))
+
+    @property
+    def verdict(self) -> str:
+        """Say what was found; never that there is no leak."""
+        place = f"mean place of {self.users:,} decoys {self.mean_place:.3f}, chance 0.5"
+        if self.leaks:
+            return f"LEAK: training reads held-out items ({place}, p = {self.p_value:.1e})"
+        return (
+            f"no leak detected at power {self.power:.2f} against a leak that moves the mean place "
+            f"by {SMALLEST_LEAK:g} ({place}, p = {self.p_value:.2g})"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the audit as the JSON report shows it."""
+        return {
+            "leaks": self.leaks,
+            "verdict": self.verdict,
+            "users": self.users,
+            "mean_place": self.mean_place,
+            "p_value": self.p_value,
+            "power": self.power,
+            "power_against_shift": SMALLEST_LEAK,
+            "false_alarm_rate": FALSE_ALARM_RATE,
+        }
 
 
 def audit_leak(split: Split, train: Callable[[Split], Scorer], seed: int = 0) -> LeakAudit:
@@ -89,8 +124,7 @@ def audit_leak(split: Split, train: Callable[[Split], Scorer], seed: int = 0) ->
         ties = np.sum(among == own, axis=1) - 1  # the decoy ties with itself
         places.append((above + ties / 2.0) / (ALTERNATIVES - 1))
     mean = float(np.mean(np.concatenate(places)))
-    variance = (ALTERNATIVES**2 - 1) / 12.0 / (ALTERNATIVES - 1) ** 2
-    z = (mean - 0.5) / math.sqrt(variance / len(users))
+    z = (mean - 0.5) / math.sqrt(_VARIANCE / len(users))
     return LeakAudit(len(users), mean, 0.5 * math.erfc(-z / math.sqrt(2.0)))
 
 

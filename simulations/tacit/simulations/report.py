@@ -10,8 +10,9 @@ import numpy as np
 
 from tacit.simulations.datasets import Dataset
 from tacit.simulations.intervals import Interval, metric_intervals, share_interval
+from tacit.simulations.leaks import LeakAudit
 from tacit.simulations.metrics import METRICS, Evaluation
-from tacit.simulations.slices import Slices
+from tacit.simulations.slices import SliceGap, Slices, slice_gap
 from tacit.simulations.splits import Split
 from tacit.simulations.trained import Trained
 
@@ -59,6 +60,11 @@ class Row:
         }
 
 
+def non_private_label(learner: str) -> str:
+    """Name the row of a learner without noise."""
+    return f"{learner}, not private"
+
+
 @dataclass(frozen=True)
 class SimulationReport:
     """Hold what an experiment found.
@@ -77,6 +83,8 @@ class SimulationReport:
         wall_s: elapsed seconds, data already loaded.
         cpu_s: processor seconds of this process over the same time.
         peak_rss_bytes: largest resident size of this process so far.
+        warnings: where the result does not mean what it seems to.
+        audit: what the leak audit found; `None` where it was not asked for.
     """
 
     dataset: Dataset
@@ -92,6 +100,8 @@ class SimulationReport:
     wall_s: float
     cpu_s: float
     peak_rss_bytes: int
+    warnings: tuple[str, ...] = ()
+    audit: LeakAudit | None = None
 
     @property
     def evaluation(self) -> Evaluation:
@@ -102,6 +112,20 @@ class SimulationReport:
     def popularity(self) -> Evaluation:
         """Give the metrics of exact, non-private item counts: the floor to beat."""
         return next(row for row in self.rows if row.label == "popularity").evaluation
+
+    @property
+    def non_private(self) -> Row | None:
+        """Give the row of the learner without noise: its own at infinite epsilon, if any."""
+        if not self.trained.guarantees:
+            return self.rows[0]
+        label = non_private_label(self.trained.learner)
+        return next((row for row in self.rows if row.label == label), None)
+
+    @property
+    def gap(self) -> SliceGap | None:
+        """Compare the learner's slices with its non-private version's; `None` without one."""
+        reference = self.non_private
+        return None if reference is None else slice_gap(self.rows[0].slices, reference.slices)
 
     def share_of_ease(self, row: Row) -> tuple[float, Interval] | None:
         """Give a row's NDCG@100 as share of EASE's in this run; `None` without EASE.
@@ -158,7 +182,9 @@ class SimulationReport:
             },
             "models": [row.to_json() | {"share_of_ease": self._share(row)} for row in self.rows],
             "learner": self.trained.learner,
-            "notes": list(self.trained.notes),
+            "notes": [*self.warnings, *self.trained.notes],
+            "difference_to_non_private": None if self.gap is None else self.gap.to_json(),
+            "leak_audit": None if self.audit is None else self.audit.to_json(),
             "split": {
                 "kind": self.split_kind,
                 "seed": self.split.seed,

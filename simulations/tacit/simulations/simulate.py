@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -14,16 +15,26 @@ from tacit.simulations.baselines import count_scorer, ease_scorer, ials_scorer
 from tacit.simulations.datasets import Dataset
 from tacit.simulations.errors import BadExperiment, DatasetError
 from tacit.simulations.holdout import SplitKind, SplitOptions, hold_out, training_part
+from tacit.simulations.leaks import LeakAudit, audit_leak
 from tacit.simulations.learners import LEARNERS
 from tacit.simulations.memory import peak_rss_bytes
 from tacit.simulations.metrics import Evaluation, evaluate
-from tacit.simulations.report import Row, SimulationReport
+from tacit.simulations.report import Row, SimulationReport, non_private_label
 from tacit.simulations.sampled import sampled_metrics
 from tacit.simulations.slices import slices
 from tacit.simulations.splits import PUBLIC_SPLIT_SEED, BoolArray, Split
+from tacit.simulations.time_order import time_warnings
 from tacit.simulations.trained import OnProgress, Scorer, Trained, TrainingOptions
 
 _LARGEST_DELTA = 1e-5
+_HELD_OUT_FROM: Mapping[SplitKind, str] = MappingProxyType(
+    {
+        "random": "the random split takes them from users with 5 items or more",
+        "leave-one-out": "leave-one-out takes one from users with 2 items or more",
+        "temporal": "the temporal split takes what users with a history first meet after the "
+        "cut-off, at 80% of the events",
+    }
+)
 
 OnPhase = Callable[[str, float], None]
 """Called with the name of a phase and the share of it that is done, from 0 to 1."""
@@ -48,6 +59,7 @@ class SimulationOptions:
         cohort_size: how many of the others do; `None` for all.
         baselines: whether to fit EASE, iALS and the learner without noise as well.
         paper_protocol: whether to compute the sampled metrics too.
+        audit_leaks: whether to train once more, on decoys, to see if training reads the test part.
     """
 
     learner: str = "spectral"
@@ -63,6 +75,7 @@ class SimulationOptions:
     cohort_size: int | None = None
     baselines: bool = False
     paper_protocol: bool = False
+    audit_leaks: bool = False
 
     @property
     def uses_recency(self) -> bool:
@@ -109,8 +122,13 @@ def simulate(
     split = hold_out(dataset, options.split_options())
     if not np.any(np.diff(split.test.indptr)):
         raise DatasetError(
-            "expected users with held-out items (the random split takes them from users with 5 "
-            "items or more), got none to evaluate"
+            f"expected users with held-out items ({_HELD_OUT_FROM[options.split]}), got none to "
+            "evaluate"
+        )
+    if not len(split.cohort.items):
+        raise DatasetError(
+            f"expected users with a history of {' or '.join(options.signals or ('any signal',))}, "
+            "got none to train on"
         )
     delta = _delta(split, options)
     bench = _Bench(dataset, split, options, on_phase)
@@ -125,6 +143,7 @@ def simulate(
     rows.append(bench.row("popularity", count_scorer(split), 0.0, None, among=seen))
     if options.baselines:
         rows += bench.baselines(delta, among=seen)
+    audit = bench.audit(delta) if options.audit_leaks else None
     return SimulationReport(
         dataset=dataset,
         split=split,
@@ -139,6 +158,11 @@ def simulate(
         wall_s=time.perf_counter() - started,
         cpu_s=time.process_time() - cpu_started,
         peak_rss_bytes=peak_rss_bytes(),
+        warnings=(
+            *time_warnings(dataset, options.split, options.uses_recency),
+            *_without_history(split),
+        ),
+        audit=audit,
     )
 
 
@@ -225,9 +249,19 @@ class _Bench:
         if not math.isinf(self._options.epsilon):
             options = TrainingOptions(math.inf, delta, None)
             trained, wall_s = self.train(self._options.learner, options)
-            label = f"{trained.learner}, not private"
+            label = non_private_label(trained.learner)
             rows.append(self.row(label, trained.scorer, wall_s, None, among))
         return rows
+
+    def audit(self, delta: float) -> LeakAudit:
+        """Train once more on a split whose test part is decoys, which is not kept from the code."""
+        training = TrainingOptions(self._options.epsilon, delta, self._options.rounds)
+        learn = LEARNERS[self._options.learner]
+
+        def train(decoys: Split) -> Scorer:
+            return learn(decoys, self._blind_data, training, self._phase("auditing")).scorer
+
+        return audit_leak(self._split, train)
 
     def _fit_ials(self, split: Split) -> Scorer:
         return ials_scorer(split, self._phase("fitting iALS"))
@@ -235,6 +269,18 @@ class _Bench:
     def _phase(self, name: str) -> OnProgress | None:
         on_phase = self._on_phase
         return None if on_phase is None else lambda share: on_phase(name, share)
+
+
+def _without_history(split: Split) -> tuple[str, ...]:
+    """Count the users who are ranked for without a history of the signals in use."""
+    held, read = np.diff(split.test.indptr) > 0, np.diff(split.fold_in.indptr) > 0
+    empty = int(np.sum(held & ~read))
+    if not empty:
+        return ()
+    return (
+        f"{empty:,} of {int(np.sum(held)):,} evaluated users have no history of the signals in "
+        "use: they get what the model shows anybody",
+    )
 
 
 def _check(options: SimulationOptions) -> None:

@@ -47,6 +47,41 @@ class Slices:
         return {name: getattr(self, name) for name in self.__slots__} | {"metric": _METRIC}
 
 
+@dataclass(frozen=True, slots=True)
+class SliceGap:
+    """Hold how far a private model's slices are from those of its non-private version.
+
+    Attributes:
+        light_to_heavy: difference of the ratios; `None` where either has none.
+        group_ratio: likewise, of the group that is worst in the non-private version over its
+            best one, in both, so that a change of sides cannot hide; `None` without groups.
+        coverage: difference of the shares of the catalogue in anybody's first ten.
+    """
+
+    light_to_heavy: float | None
+    group_ratio: float | None
+    coverage: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the differences as the JSON report shows them."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def slice_gap(private: Slices, reference: Slices) -> SliceGap:
+    """Compare a private model's slices with its non-private version's on the same split."""
+    ratios: list[float | None] = []
+    if len(reference.groups) > 1 and set(private.groups) == set(reference.groups):
+        ranked = sorted(reference.groups, key=reference.groups.__getitem__)
+        ratios = [
+            _ratio(one.groups[ranked[0]], one.groups[ranked[-1]]) for one in (private, reference)
+        ]
+    return SliceGap(
+        light_to_heavy=_difference(private.light_to_heavy, reference.light_to_heavy),
+        group_ratio=_difference(*ratios) if ratios else None,
+        coverage=private.coverage - reference.coverage,
+    )
+
+
 def slices(split: Split, evaluation: Evaluation, groups: tuple[str, ...] = ()) -> Slices:
     """Cut an evaluation into slices.
 
@@ -106,3 +141,7 @@ def _mean(values: FloatArray | npt.NDArray[np.floating]) -> float | None:
 
 def _ratio(one: float | None, other: float | None) -> float | None:
     return None if one is None or not other else one / other
+
+
+def _difference(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other
