@@ -214,6 +214,17 @@ def test_sketches_are_brought_to_one_scale() -> None:
     assert cosine > 0.9
 
 
+def test_a_sketch_of_pure_noise_is_no_signal() -> None:
+    """A false alarm, a total of four standard deviations, has a probability of 3e-5 a draw."""
+    coordinates, rng = geometry(), np.random.default_rng(7)
+    kernel = TasteKernel.of(coordinates, features(), 8)
+    for std in (1.0, 1e3, 1e6):
+        values = 0.01 * std * rng.standard_normal(N_ITEMS * 4)
+        basis = kernel.directions[:, :4]
+        sketch = Sketch.of(values, 0.01 * std, 0.01, basis, coordinates, 10)
+        assert len(combine([sketch], np.zeros((8, 8)), kernel, coordinates).strengths) == 0
+
+
 def test_what_the_gram_round_saw_joins_what_sketches_saw() -> None:
     coordinates = geometry()
     kernel = TasteKernel.of(coordinates, features(), 8)

@@ -74,9 +74,12 @@ class Sketch:
         rows = values.reshape(basis.shape)
         weight = float(cohort)
         if noise_std > 0.0:
-            rows = rows / clipping_norm
+            rows, unit = rows / clipping_norm, noise_std / clipping_norm
             projected = float(np.sum(centred * rows))
-            weight = cohort**2 / max(projected, _RANK_TOLERANCE * cohort)
+            if projected < _MARGIN * unit * float(np.linalg.norm(centred)):
+                # Not even the total is above the noise, so nothing else can be.
+                return cls(basis, np.zeros(basis.shape), unit)
+            weight = cohort**2 / projected
         accident = geometry.self_products(1)[:, np.newaxis] * centred
         rows = geometry.centred_rows(rows - weight * accident)
         if noise_std == 0.0:
