@@ -569,7 +569,7 @@ def test_a_bad_manifest_is_refused(session: DeviceSession, world: World, name: s
 
 BAD_PLANS: dict[str, dict[str, Any]] = {
     "statistic not compiled in": {"statistic": "keylogger/1"},
-    "length beyond the integer norm": {"integer_norm": 5},
+    "length beyond the integer norm": {"integer_norm": 1024, "length": 1 << 22},
 }
 
 

@@ -217,6 +217,7 @@ def test_a_claim_says_everything_beside_its_figure() -> None:
         ],
         "unit": "user",
         "neighboring_relation": "add_remove",
+        "trust_level": "central",
         "participation": "full",
         "sampling": "none",
     }
