@@ -421,6 +421,16 @@ def test_shares_are_validated(shares: list[float]) -> None:
         calibrate(1.0, 1e-6, shares)
 
 
+def test_delta_must_be_below_one_over_the_users() -> None:
+    assert calibrate(1.0, 1e-4, [1.0], n_users=9_999) == calibrate(1.0, 1e-4, [1.0])
+    with pytest.raises(BadParameter, match="below 1/10000"):
+        calibrate(1.0, 1e-4, [1.0], n_users=10_000)
+    for bad in BAD_REALS:
+        if bad is not None:
+            with pytest.raises(BadParameter, match="n_users"):
+                calibrate(1.0, 1e-4, [1.0], n_users=bad)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 def test_a_target_out_of_reach_is_refused() -> None:
     with pytest.raises(BadParameter):
         calibrate(1e-5, 1e-9, [1.0])

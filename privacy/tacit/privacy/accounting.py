@@ -17,7 +17,7 @@ from dataclasses import replace
 from decimal import ROUND_FLOOR, Decimal
 from importlib.metadata import version
 
-from tacit.privacy._parameters import open_unit, positive_real
+from tacit.privacy._parameters import open_unit, positive_integer, positive_real
 from tacit.privacy.accounting_claim import (
     RESOLUTION,
     CrossCheck,
@@ -196,7 +196,13 @@ def _dp_accounting_rdp(events: Sequence[GaussianEvent], target_delta: float) -> 
     return CrossCheck(figure, "dp-accounting-rdp", version("dp-accounting"))
 
 
-def calibrate(epsilon: float, target_delta: float, shares: Sequence[float]) -> tuple[float, ...]:
+def calibrate(
+    epsilon: float,
+    target_delta: float,
+    shares: Sequence[float],
+    *,
+    n_users: int | None = None,
+) -> tuple[float, ...]:
     """Return noise multipliers that spend `epsilon` over releases with the given budget shares.
 
     With mu the largest whose reported epsilon does not exceed `epsilon`, release i gets
@@ -207,13 +213,16 @@ def calibrate(epsilon: float, target_delta: float, shares: Sequence[float]) -> t
         epsilon: Total to spend, at least 1e-6.
         target_delta: delta of the total.
         shares: Positive shares of the budget, summing to at most 1.
+        n_users: Size of the population, if known: delta must then be below one over it.
 
     Raises:
-        BadParameter: An argument is out of range, the shares exceed 1, or the noise needed is
-            outside what `GaussianEvent` accepts.
+        BadParameter: An argument is out of range, delta is not below 1 / n_users, the shares
+            exceed 1, or the noise needed is outside what `GaussianEvent` accepts.
     """
     total = positive_real("epsilon", epsilon)
     delta = open_unit("target_delta", target_delta)
+    if n_users is not None and delta * positive_integer("n_users", n_users) >= 1.0:
+        raise BadParameter(f"target_delta: expected below 1/{n_users}, got {delta!r}")
     parts = [positive_real("share", share) for share in shares]
     if not parts or math.fsum(parts) > 1.0 + 1e-9:
         raise BadParameter(f"shares: expected a sum in (0, 1], got {math.fsum(parts)!r}")
