@@ -217,6 +217,7 @@ def test_a_claim_says_everything_beside_its_figure() -> None:
         ],
         "unit": "user",
         "neighboring_relation": "add_remove",
+        "trust_level": "central",
         "participation": "full",
         "sampling": "none",
     }
@@ -418,6 +419,16 @@ def test_the_target_is_validated(bad: float) -> None:
 def test_shares_are_validated(shares: list[float]) -> None:
     with pytest.raises(BadParameter, match="share"):
         calibrate(1.0, 1e-6, shares)
+
+
+def test_delta_must_be_below_one_over_the_users() -> None:
+    assert calibrate(1.0, 1e-4, [1.0], n_users=9_999) == calibrate(1.0, 1e-4, [1.0])
+    with pytest.raises(BadParameter, match="below 1/10000"):
+        calibrate(1.0, 1e-4, [1.0], n_users=10_000)
+    for bad in BAD_REALS:
+        if bad is not None:
+            with pytest.raises(BadParameter, match="n_users"):
+                calibrate(1.0, 1e-4, [1.0], n_users=bad)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def test_a_target_out_of_reach_is_refused() -> None:

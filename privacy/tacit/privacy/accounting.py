@@ -13,20 +13,34 @@ same events on other paths, and a claim exists only when they confirm it (`requi
 import importlib.util
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from dataclasses import replace
+from decimal import ROUND_FLOOR, Decimal
 from importlib.metadata import version
 
-from tacit.privacy._parameters import open_unit, positive_real
+from tacit.privacy._parameters import open_unit, positive_integer, positive_real
+from tacit.privacy.accounting_claim import (
+    RESOLUTION,
+    CrossCheck,
+    EpsilonClaim,
+    require_confirmed,
+    round_down,
+    round_up,
+)
 from tacit.privacy.accounting_closed_form import LATTICE, epsilon_lower, epsilon_upper, largest_mu
+from tacit.privacy.accounting_interface import DpAccountingPld, OpacusPrv, OpacusRdp
 from tacit.privacy.accounting_libraries import (
     PLD_LARGEST_EPSILON,
     epsilon_dp_accounting,
     epsilon_dp_accounting_pld,
     epsilon_opacus,
 )
+from tacit.privacy.accounting_modes import (
+    PoissonEvent,
+    locally_noised,
+    participation_bounded,
+)
 from tacit.privacy.accounting_rdp import ORDERS, epsilon_rdp
-from tacit.privacy.errors import AccountantsDisagree, BadParameter
+from tacit.privacy.errors import BadParameter
 from tacit.privacy.gaussian_event import GaussianEvent
 
 __all__ = [
@@ -36,13 +50,17 @@ __all__ = [
     "CrossCheck",
     "EpsilonClaim",
     "GaussianEvent",
+    "PoissonEvent",
     "calibrate",
     "epsilon",
     "epsilon_bound",
     "epsilon_dp_accounting",
     "epsilon_dp_accounting_pld",
+    "epsilon_local",
     "epsilon_lower",
     "epsilon_opacus",
+    "epsilon_participation_bounded",
+    "epsilon_poisson",
     "epsilon_rdp",
     "epsilon_without_opacus",
     "require_confirmed",
@@ -52,86 +70,6 @@ __all__ = [
 ACCOUNTANT = "tacit-gaussian"
 ACCOUNTANT_VERSION = "1"
 """Raised whenever the same events could give another figure; the ledger recomputes by version."""
-
-_RESOLUTION = Decimal("0.000001")
-_PLD_TOLERANCE = 2e-3
-_RDP_LARGEST_EXCESS = 0.6
-_RDP_LARGEST_EXCESS_ABSOLUTE = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class CrossCheck:
-    """What another accountant found for the same events.
-
-    Attributes:
-        epsilon: Its figure, an upper bound, not rounded.
-        accountant: Its name.
-        accountant_version: Version of the library.
-        epsilon_lower: Its certified lower bound, where it gives one.
-    """
-
-    epsilon: float
-    accountant: str
-    accountant_version: str
-    epsilon_lower: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class EpsilonClaim:
-    """An (epsilon, delta) figure with all that must be said beside it.
-
-    Attributes:
-        epsilon: The certified upper bound, rounded up to 6 decimals.
-        target_delta: delta the figure holds at.
-        accountant: Accountant that gave `epsilon`.
-        accountant_version: Its version.
-        cross_checks: Other accountants' figures, which confirm it; never empty.
-        epsilon_lower: Certified lower bound, rounded down to 6 decimals: no correct analysis of
-            these events can give less.
-        unit: Whose participation is protected.
-        neighboring_relation: What neighbouring data sets differ by.
-        participation: "full": every user may be in every event.
-        sampling: "none": no amplification is claimed.
-    """
-
-    epsilon: float
-    target_delta: float
-    accountant: str
-    accountant_version: str
-    cross_checks: tuple[CrossCheck, ...]
-    epsilon_lower: float = 0.0
-    unit: str = "user"
-    neighboring_relation: str = "add_remove"
-    participation: str = "full"
-    sampling: str = "none"
-
-    @property
-    def cross_check(self) -> CrossCheck:
-        """Return the first cross-check, the closest one."""
-        return self.cross_checks[0]
-
-    def to_json(self) -> dict[str, str | list[dict[str, str]]]:
-        """Return the claim as canonical JSON fields; reals are their shortest exact decimals."""
-        return {
-            "epsilon": repr(self.epsilon),
-            "epsilon_lower": repr(self.epsilon_lower),
-            "target_delta": repr(self.target_delta),
-            "accountant": self.accountant,
-            "accountant_version": self.accountant_version,
-            "cross_checks": [
-                {
-                    "epsilon": repr(check.epsilon),
-                    "epsilon_lower": repr(check.epsilon_lower),
-                    "accountant": check.accountant,
-                    "accountant_version": check.accountant_version,
-                }
-                for check in self.cross_checks
-            ],
-            "unit": self.unit,
-            "neighboring_relation": self.neighboring_relation,
-            "participation": self.participation,
-            "sampling": self.sampling,
-        }
 
 
 def epsilon(events: Sequence[GaussianEvent], target_delta: float) -> EpsilonClaim:
@@ -157,6 +95,65 @@ def epsilon_without_opacus(events: Sequence[GaussianEvent], target_delta: float)
         AccountantsDisagree: The library contradicts the figure.
     """
     return _claim(events, target_delta, _dp_accounting_rdp(events, target_delta))
+
+
+def epsilon_participation_bounded(
+    events: Sequence[GaussianEvent], bound: int, target_delta: float
+) -> EpsilonClaim:
+    """Claim for users who are in at most `bound` of the releases, whichever those are.
+
+    Guarantee: that of `epsilon`, if every device does enforce the bound (`participation_bounded`).
+
+    Raises:
+        BadParameter: `bound` is no positive integer, or `target_delta` is not in (0, 1).
+        AccountantsDisagree: A library contradicts the figure.
+    """
+    claim = epsilon(participation_bounded(events, bound), target_delta)
+    return replace(claim, participation=f"bounded:{int(bound)}")
+
+
+def epsilon_local(events: Sequence[GaussianEvent], target_delta: float) -> EpsilonClaim:
+    """Claim against everyone, for noise that each device adds to its own contribution.
+
+    Contributions are replaced, not added, so the sensitivity is 2C; noise multipliers are stated
+    against C.
+
+    Raises:
+        BadParameter: Half of a noise multiplier or `target_delta` is out of range.
+        AccountantsDisagree: A library contradicts the figure.
+    """
+    claim = epsilon(locally_noised(events), target_delta)
+    return replace(claim, trust_level="local", neighboring_relation="replace")
+
+
+def epsilon_poisson(events: Sequence[PoissonEvent], target_delta: float) -> EpsilonClaim:
+    """Claim for cohorts drawn by independent coins: dp-accounting's PLD, confirmed by Opacus' PRV.
+
+    Guarantee: that of `epsilon`, if the draw really is Poisson with the stated probability and no
+    user or server can steer it. Never claim it for cohorts that are whoever came. Takes seconds.
+
+    Raises:
+        BadParameter: `target_delta` is not in (0, 1), or noise is too small.
+        AccountantsDisagree: The libraries do not confirm each other.
+    """
+    pld, prv, rdp = DpAccountingPld(), OpacusPrv(), OpacusRdp()
+    found = pld.bounds(events, target_delta)
+    numerical, renyi = prv.bounds(events, target_delta), rdp.bounds(events, target_delta)
+    checks = (
+        CrossCheck(numerical.upper, prv.name, prv.version, numerical.lower),
+        CrossCheck(renyi.upper, rdp.name, rdp.version),
+    )
+    require_confirmed(found.upper, *checks)
+    return EpsilonClaim(
+        epsilon=round_up(found.upper),
+        target_delta=float(target_delta),
+        accountant=pld.name,
+        accountant_version=pld.version,
+        cross_checks=checks,
+        epsilon_lower=round_down(max(found.lower, numerical.lower)),
+        participation="poisson",
+        sampling="poisson",
+    )
 
 
 def epsilon_bound(events: Sequence[GaussianEvent], target_delta: float) -> float:
@@ -190,7 +187,7 @@ def _claim(events: Sequence[GaussianEvent], target_delta: float, renyi: CrossChe
         accountant=ACCOUNTANT,
         accountant_version=ACCOUNTANT_VERSION,
         cross_checks=(nearest, renyi),
-        epsilon_lower=_round_down(epsilon_lower(events, target_delta)),
+        epsilon_lower=round_down(epsilon_lower(events, target_delta)),
     )
 
 
@@ -199,42 +196,13 @@ def _dp_accounting_rdp(events: Sequence[GaussianEvent], target_delta: float) -> 
     return CrossCheck(figure, "dp-accounting-rdp", version("dp-accounting"))
 
 
-def require_confirmed(figure: float, *checks: CrossCheck) -> None:
-    """Raise unless every check allows `figure` as the tight bound for the same events.
-
-    A figure must not fall below a check's certified lower bound, nor exceed its upper bound by
-    more than the lattice costs; and the upper bounds must be as close as their method allows: 0.2%
-    for a privacy-loss distribution, 60% for Renyi accounting (so that half the truth, or twice
-    it, is never confirmed).
-
-    Raises:
-        AccountantsDisagree: One does not, or a figure is NaN.
-    """
-    for check in checks:
-        pld = check.accountant.endswith("-pld")
-        share = _PLD_TOLERANCE if pld else _RDP_LARGEST_EXCESS
-        above = share * figure + (_PLD_TOLERANCE if pld else _RDP_LARGEST_EXCESS_ABSOLUTE)
-        below = _PLD_TOLERANCE * check.epsilon + 1e-9 if pld else 1e-9 * check.epsilon
-        within = check.epsilon - above <= figure <= check.epsilon + below
-        if not (within and figure >= check.epsilon_lower):
-            raise AccountantsDisagree(
-                f"accountants disagree: {ACCOUNTANT} {ACCOUNTANT_VERSION} gives epsilon "
-                f"{figure!r}, {check.accountant} {check.accountant_version} gives "
-                f"{check.epsilon!r} (at least {check.epsilon_lower!r})"
-            )
-
-
-def round_up(epsilon: float) -> float:
-    """Round a figure up to the 6 decimals in which claims are stated."""
-    return float(Decimal(epsilon).quantize(_RESOLUTION, rounding=ROUND_CEILING))
-
-
-def _round_down(epsilon: float) -> float:
-    """Round a lower bound down to the 6 decimals in which claims are stated."""
-    return float(Decimal(epsilon).quantize(_RESOLUTION, rounding=ROUND_FLOOR))
-
-
-def calibrate(epsilon: float, target_delta: float, shares: Sequence[float]) -> tuple[float, ...]:
+def calibrate(
+    epsilon: float,
+    target_delta: float,
+    shares: Sequence[float],
+    *,
+    n_users: int | None = None,
+) -> tuple[float, ...]:
     """Return noise multipliers that spend `epsilon` over releases with the given budget shares.
 
     With mu the largest whose reported epsilon does not exceed `epsilon`, release i gets
@@ -245,13 +213,16 @@ def calibrate(epsilon: float, target_delta: float, shares: Sequence[float]) -> t
         epsilon: Total to spend, at least 1e-6.
         target_delta: delta of the total.
         shares: Positive shares of the budget, summing to at most 1.
+        n_users: Size of the population, if known: delta must then be below one over it.
 
     Raises:
-        BadParameter: An argument is out of range, the shares exceed 1, or the noise needed is
-            outside what `GaussianEvent` accepts.
+        BadParameter: An argument is out of range, delta is not below 1 / n_users, the shares
+            exceed 1, or the noise needed is outside what `GaussianEvent` accepts.
     """
     total = positive_real("epsilon", epsilon)
     delta = open_unit("target_delta", target_delta)
+    if n_users is not None and delta * positive_integer("n_users", n_users) >= 1.0:
+        raise BadParameter(f"target_delta: expected below 1/{n_users}, got {delta!r}")
     parts = [positive_real("share", share) for share in shares]
     if not parts or math.fsum(parts) > 1.0 + 1e-9:
         raise BadParameter(f"shares: expected a sum in (0, 1], got {math.fsum(parts)!r}")
@@ -261,11 +232,11 @@ def calibrate(epsilon: float, target_delta: float, shares: Sequence[float]) -> t
         raise BadParameter(f"epsilon {total!r} at delta {delta!r} is below what can be accounted")
     mu = largest_mu(reportable, delta, len(parts))
     spread = mu**2 / max(1.0, math.fsum(parts))
-    return tuple(
-        GaussianEvent(math.sqrt(1.0 / (spread * part) + LATTICE)).noise_multiplier for part in parts
-    )
+    # Checked before the lattice is added, which alone would lift any z above the least.
+    plain = [GaussianEvent(math.sqrt(1.0 / (spread * part))).noise_multiplier for part in parts]
+    return tuple(GaussianEvent(math.sqrt(z**2 + LATTICE)).noise_multiplier for z in plain)
 
 
 def _round_down_decimal(epsilon: float) -> float:
     """Round down to 6 decimals by the digits a person wrote: 8.3 stays 8.3."""
-    return float(Decimal(repr(epsilon)).quantize(_RESOLUTION, rounding=ROUND_FLOOR))
+    return float(Decimal(repr(epsilon)).quantize(RESOLUTION, rounding=ROUND_FLOOR))
