@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -23,7 +24,7 @@ def show_report(console: Console, report: SimulationReport) -> None:
     )
     show_notes(console, data.notes)
     show_notes(console, (*report.warnings, *report.trained.notes), loud=True)
-    table = Table()
+    table = _table()
     table.add_column("ranking of\nheld-out items", min_width=14)
     table.add_column("ε", justify="right")
     for name in METRICS:
@@ -73,7 +74,7 @@ def show_notes(console: Console, notes: Sequence[str], *, loud: bool = False) ->
 
 def show_spread(console: Console, reports: list[SimulationReport]) -> None:
     """Print mean and spread over repeats."""
-    table = Table(title=f"{len(reports)} split seeds, fresh noise each: mean ± std")
+    table = _table(f"{len(reports)} split seeds, fresh noise each: mean ± std")
     for name in METRICS:
         table.add_column(name, justify="right")
     found = spread(reports)
@@ -84,7 +85,7 @@ def show_spread(console: Console, reports: list[SimulationReport]) -> None:
 def show_curve(console: Console, dataset: Dataset, points: Sequence[tuple[int, Row]]) -> None:
     """Print utility against the number of training users."""
     evaluated = points[0][1].evaluation.users_evaluated
-    table = Table(title=f"{dataset.name}: {evaluated:,} users never trained on")
+    table = _table(f"{dataset.name}: {evaluated:,} users never trained on")
     table.add_column("trained on", justify="right")
     table.add_column("ε", justify="right")
     for name in METRICS:
@@ -133,7 +134,7 @@ def _held_out(report: SimulationReport) -> str:
 
 
 def _show_slices(console: Console, report: SimulationReport) -> None:
-    table = Table(title="NDCG@100 by slice, and tail items' share of the first ten places")
+    table = _table("NDCG@100 by slice, and tail items' share of the first ten places")
     groups = sorted(report.rows[0].slices.groups)
     _label(table)
     for name in ("head", "tail", "light", "heavy", *groups, "tail\nshare"):
@@ -148,7 +149,7 @@ def _show_slices(console: Console, report: SimulationReport) -> None:
 
 def _show_ratios(console: Console, report: SimulationReport) -> None:
     """Print how evenly each model serves people, and what privacy changes about it."""
-    table = Table(title="Ratios of NDCG@100, and the catalogue's share in anybody's first ten")
+    table = _table("Ratios of NDCG@100, and the catalogue's share in anybody's first ten")
     groups = sorted(report.rows[0].slices.groups)
     _label(table)
     table.add_column("light/heavy", justify="right")
@@ -177,3 +178,8 @@ def _signed(value: float | None) -> str:
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _table(title: str | None = None) -> Table:
+    """Make a table whose columns fit 80 characters."""
+    return Table(title=title, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
