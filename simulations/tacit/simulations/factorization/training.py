@@ -103,7 +103,7 @@ def train_with_opacus(
 
 def _learner(dataset: Dataset, n_users: int, options: TrainingOptions) -> FactorizationLearner:
     """Plan the federated learner, then as many Poisson steps as stand for its rounds."""
-    preparing = 1 if dataset.features is None else 2
+    preparing = 2  # popularity and the Gram round
     try:
         rounds = options.rounds
         if rounds is None:

@@ -165,7 +165,7 @@ def test_smallest_catalogue_and_features_that_say_nothing() -> None:
         (10, 0, 1.0, None, "cohort"),
         (10, 10, 0.0, None, "epsilon"),
         (10, 10, math.nan, None, "epsilon"),
-        (10, 10, 1.0, 1, "at least 2 rounds"),
+        (10, 10, 1.0, 1, "at least 3 rounds"),
     ],
 )
 def test_refuses_impossible_plans(

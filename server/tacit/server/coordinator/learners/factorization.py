@@ -1,7 +1,7 @@
 """Learner `factorization/1`: implicit-feedback matrix factorisation by private gradient steps.
 
 1. `popularity/1` gives how many users have each item: the popularity column of the factors.
-2. `feature_gram/1` (with public features) gives the factors that content explains (`item_tower`).
+2. `feature_gram/1` gives the factors that the kernel of public facts explains (`item_tower`).
 3. `factorization/1`, once or a few times: devices fold themselves in and send the gradient of the
    item factors; the server takes a Newton step from the noised sum.
 4. The model is the item factors; a device folds its history in (`tacit.client.decide.factors`).
@@ -24,7 +24,6 @@ from tacit.server.coordinator.learners.factorization_rules import (
     FactorizationPlan,
     factorization_plan,
 )
-from tacit.server.coordinator.learners.features import FeatureSpace, feature_pairs
 from tacit.server.coordinator.learners.geometry import Geometry
 from tacit.server.coordinator.learners.item_popularity import (
     POPULARITY,
@@ -32,6 +31,7 @@ from tacit.server.coordinator.learners.item_popularity import (
     item_distribution,
 )
 from tacit.server.coordinator.learners.item_tower import ItemTower, factor_weights, gramian
+from tacit.server.coordinator.learners.kernel import TasteKernel
 from tacit.server.coordinator.learners.popularity import popularity_model
 from tacit.server.coordinator.learners.protocol import (
     FloatArray,
@@ -40,6 +40,8 @@ from tacit.server.coordinator.learners.protocol import (
     RoundSpec,
     check_history,
 )
+from tacit.server.coordinator.learners.sketches import shrink_rows
+from tacit.server.coordinator.learners.taste_gram import taste_covariance
 
 FEATURE_GRAM = "feature_gram/1"
 FACTORIZATION = "factorization/1"
@@ -93,15 +95,15 @@ class FactorizationLearner:
         self._n_items = n_items
         self._cohort = expected_cohort
         self._features = features
-        self._pairs = feature_pairs(features, n_items)
         self.plan: FactorizationPlan = factorization_plan(
             n_items,
             expected_cohort,
             epsilon,
-            with_features=features is not None,
             rounds=rounds,
         )
         self._specs = self._plan_rounds()
+        # The popularity round last seen, with what follows from it alone: it is the costly part.
+        self._prepared: tuple[bytes, ItemTower] | None = None
 
     def rounds(self) -> tuple[RoundSpec, ...]:
         """Plan every round from public quantities alone."""
@@ -111,7 +113,7 @@ class FactorizationLearner:
         """Compute the public arrays devices need for a round, float32.
 
         Returns:
-            Empty for the popularity round; `basis` and `item_weights` for the feature round; else
+            Empty for the popularity round; `basis` and `item_weights` for the Gram round; else
             `item_factors`, `gramian`, `item_weights` and `factor_weights`.
 
         Raises:
@@ -124,8 +126,8 @@ class FactorizationLearner:
             return {}
         if self._specs[round_id - 1].statistic == FEATURE_GRAM:
             tower = self._tower(history[0])
-            padded = np.zeros((self._n_items, self._feature_width()))
-            padded[:, : tower.content.all.shape[1]] = tower.content.all
+            padded = np.zeros((self._n_items, self.plan.kernel_width))
+            padded[:, : len(tower.content.variances)] = tower.content.directions
             basis = tower.geometry.centred_basis(padded)
             return {
                 "basis": basis.astype(np.float32),
@@ -165,11 +167,11 @@ class FactorizationLearner:
 
     def _plan_rounds(self) -> tuple[RoundSpec, ...]:
         plan = self.plan
-        specs = [RoundSpec(1, POPULARITY, self._n_items, 1.0, plan.popularity_share, {})]
-        if self._features is not None:
-            width = self._feature_width()
-            length, norm = width * (width + 1) // 2, plan.feature_clipping_norm
-            specs.append(RoundSpec(2, FEATURE_GRAM, length, norm, plan.feature_share, {}))
+        triangle = plan.kernel_width * (plan.kernel_width + 1) // 2
+        specs = [
+            RoundSpec(1, POPULARITY, self._n_items, 1.0, plan.popularity_share, {}),
+            RoundSpec(2, FEATURE_GRAM, triangle, plan.gram_clipping_norm, plan.gram_share, {}),
+        ]
         each = (1.0 - math.fsum(spec.budget_share for spec in specs)) / plan.gradient_rounds
         parameters = {"gram_weight": GRAM_WEIGHT}
         length = (self._n_items + plan.width + 1) * plan.width
@@ -179,29 +181,30 @@ class FactorizationLearner:
             )
         return tuple(specs)
 
-    def _feature_width(self) -> int:
-        """Give the width the feature round is planned with: fixed before popularity is known."""
-        if self._features is None:
-            return 0
-        return int(min(self._features.shape[1] + self._pairs.shape[1], self._n_items))
-
     def _tower(self, released: NoisedSum) -> ItemTower:
-        geometry = Geometry.of(item_distribution(released))
-        content = FeatureSpace.of(geometry, self._features, self._pairs)
-        return ItemTower.of(geometry, content, effective_history(released, self._cohort))
+        key = released.values.tobytes() + np.float64(released.noise_std).tobytes()
+        if self._prepared is None or self._prepared[0] != key:
+            geometry = Geometry.of(item_distribution(released, self._features))
+            content = TasteKernel.of(geometry, self._features, self.plan.kernel_width)
+            typical = effective_history(released, self._cohort)
+            self._prepared = (key, ItemTower.of(geometry, content, typical))
+        return self._prepared[1]
 
     def _replay(self, history: Sequence[NoisedSum]) -> _Progress:
-        """Run over a checked history from its start: no state is kept between calls."""
-        tower = self._tower(history[0])
-        gram, noise_std, learnt, done = None, 0.0, False, history[1:]
-        if self._features is not None and done:
-            rank = tower.content.all.shape[1]
-            gram = _symmetric(done[0].values, self._feature_width())[:rank, :rank]
-            noise_std, done = done[0].noise_std, done[1:]
-            # The largest eigenvalue of the noise is about sqrt(2 rank) of its deviation (Wigner).
-            edge = noise_std * (math.sqrt(2 * rank) + 1.0)
-            learnt = rank > 0 and float(np.linalg.eigvalsh(gram)[-1]) > edge
-        trained = tower.start(gram, noise_std, self._cohort, self.plan.width)
+        """Run over a checked history from its start."""
+        tower, covariance, learnt = self._tower(history[0]), None, False
+        if len(history) > 1:
+            covariance = taste_covariance(
+                history[1],
+                self.plan.gram_clipping_norm,
+                tower.content,
+                tower.geometry,
+                self._cohort,
+            )
+            learnt = bool(np.any(covariance))
+        exact = all(released.noise_std == 0.0 for released in history)
+        trained = tower.start(covariance, self._cohort, self.plan.width, exact=exact)
+        done = history[2:]
         for released in done:
             trained, rose = _step(tower, trained, released)
             learnt = learnt or rose
@@ -229,7 +232,8 @@ def _step(tower: ItemTower, trained: FloatArray, released: NoisedSum) -> tuple[F
     # The repulsion multiplies the noise of the moments: only the rows sent are noise of known size.
     rose = _rises(attraction, released.noise_std)
     if released.noise_std > 0.0:
-        downhill = tower.content.shrink(downhill, released.noise_std, tower.geometry.distribution)
+        noise = released.noise_std
+        downhill = noise * shrink_rows(downhill / noise, tower.content, tower.geometry)
     second = moments[1:] / scales
     values, axes = np.linalg.eigh((second + second.T) / 2.0)
     floor = max(_WEAKEST * float(values[-1]), released.noise_std / GRAM_WEIGHT, 1e-12)
@@ -250,15 +254,6 @@ def _rises(rows: FloatArray, noise_std: float) -> bool:
     """
     n, m = rows.shape
     return float(np.linalg.norm(rows, ord=2)) > noise_std * (math.sqrt(n) + math.sqrt(m) + _MARGIN)
-
-
-def _symmetric(triangle: FloatArray, width: int) -> FloatArray:
-    """Unfold the upper triangle that devices send, off-diagonal entries scaled by sqrt(2)."""
-    upper, lower = np.triu_indices(width)
-    gram = np.zeros((width, width))
-    gram[upper, lower] = triangle / np.where(upper == lower, 1.0, math.sqrt(2.0))
-    gram[lower, upper] = gram[upper, lower]
-    return gram
 
 
 def _check_features(features: FloatArray, n_items: int) -> FloatArray:

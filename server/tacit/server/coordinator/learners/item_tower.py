@@ -1,28 +1,26 @@
 """The item tower: factors that public content explains, plus what is free in each item.
 
-An item's factor is `content coordinates + free part`. Content (public features and their pairs)
-gives the start, and every noised step is split into what content explains, few coordinates that
-stand far above the noise, and the rest, which is shrunk by item popularity (`FeatureSpace.shrink`).
+An item's factor is `content coordinates + free part`. The kernel of public facts (`kernel`) gives
+the start, and every noised step is split into what it explains, few coordinates that stand far
+above the noise, and the rest, which is shrunk by item popularity (`sketches.shrink_rows`).
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from tacit.server.coordinator.learners.factorization_rules import RIDGE, UNSEEN_WEIGHT
-from tacit.server.coordinator.learners.features import FeatureSpace
 from tacit.server.coordinator.learners.geometry import Geometry
+from tacit.server.coordinator.learners.kernel import TasteKernel
 from tacit.server.coordinator.learners.protocol import FloatArray
 
 _LARGEST_RATE = 0.95
 _WEIGHT_EXPONENT = 0.2
 _MAGNIFICATION = 0.5
 _WEAKEST = 0.02
-_CLIPPED = 0.6  # mean shortening of a feature contribution by a clipping norm of 0.07
-_WARM_GAIN = 2.0  # features explain part of a taste only; a free part as strong is assumed
+_SHRUNK_GAIN = 2.0  # a noised covariance has been shrunk; its directions deserve more than is left
 _RANDOM_STRENGTH = 0.05  # of a profile's norm, in a direction nothing is known about
 _START_SEED = 20080615  # of the public random start; no protection rests on it
 
@@ -32,19 +30,19 @@ class ItemTower:
     """Hold what is public about items before any gradient.
 
     Attributes:
-        geometry: the coordinates of the feature round.
-        content: directions that public features can express.
+        geometry: the coordinates of the Gram round.
+        content: directions that public facts can express.
         rates: `(n_items,)` estimated share of users who have each item, above zero.
         typical: a typical profile's total weight.
     """
 
     geometry: Geometry
-    content: FeatureSpace
+    content: TasteKernel
     rates: FloatArray
     typical: float
 
     @classmethod
-    def of(cls, geometry: Geometry, content: FeatureSpace, typical: float) -> ItemTower:
+    def of(cls, geometry: Geometry, content: TasteKernel, typical: float) -> ItemTower:
         """Derive the share of users per item from the item distribution."""
         rates = np.minimum(geometry.distribution * typical, _LARGEST_RATE)
         return cls(geometry, content, rates, typical)
@@ -65,29 +63,28 @@ class ItemTower:
         return _as_sent(weights)
 
     def start(
-        self, gram: FloatArray | None, noise_std: float, cohort: int, width: int
+        self, covariance: FloatArray | None, cohort: int, width: int, *, exact: bool
     ) -> FloatArray:
         """Compute the first factors, `(n_items, width)`, by columns of falling strength.
 
-        The feature round's Gram matrix gives the directions of taste that content explains and
-        their variance; least squares on "1 for what a user has, else 0" then moves item `i` by
-        `a / (r_i + a)^2` for a change of its rate. Columns that content leaves over start in public
-        pseudo-random directions.
+        The covariance of tastes gives the directions that content explains and their variance;
+        least squares on "1 for what a user has, else 0" then moves item `i` by `a / (r_i + a)^2`
+        for a change of its rate. Columns that content leaves over start in public pseudo-random
+        directions.
 
         Args:
-            gram: `(m, m)` noised Gram matrix on `content.all`, or `None` without features.
-            noise_std: standard deviation of the noise on its coordinates; 0 if nothing was clipped.
+            covariance: `(q, q)` of tastes on `content`, summed over the cohort (`taste_gram`), or
+                `None` before the Gram round.
             cohort: public expected number of users.
             width: factors to start.
+            exact: whether the Gram round had no noise, so that nothing was shrunk.
         """
         directions, strengths = np.zeros((len(self.rates), 0)), np.zeros(0)
-        if gram is not None and gram.size:
-            values, axes = np.linalg.eigh(gram)
+        if covariance is not None and bool(np.any(covariance)):
+            values, axes = np.linalg.eigh(covariance)
             values, axes = values[::-1][:width], axes[:, ::-1][:, :width]
-            values = values - noise_std * math.sqrt(len(gram))
-            strengths = np.maximum(values, _WEAKEST * max(float(values[0]), 0.0))
-            strengths = strengths / (cohort * (_CLIPPED if noise_std > 0.0 else 1.0))
-            directions = self.content.all @ axes
+            strengths = np.maximum(values, _WEAKEST * max(float(values[0]), 0.0)) / cohort
+            directions = self.content.directions @ axes
         missing = width - directions.shape[1]
         if missing > 0:
             fresh = _random_directions(self.geometry, missing)
@@ -96,7 +93,8 @@ class ItemTower:
             weakest = float(strengths[-1]) if len(strengths) else _RANDOM_STRENGTH / width
             strengths = np.concatenate([strengths, np.full(missing, weakest)])
         slope = UNSEEN_WEIGHT / (self.rates + UNSEEN_WEIGHT) ** 2 / self.geometry.weights
-        scale = _WARM_GAIN * np.sqrt(strengths * self.typical)
+        gain = 1.0 if exact else _SHRUNK_GAIN
+        scale = gain * np.sqrt(strengths * self.typical)
         return slope[:, np.newaxis] * directions * scale
 
     def factors(self, trained: FloatArray) -> FloatArray:

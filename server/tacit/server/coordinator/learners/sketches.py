@@ -148,9 +148,9 @@ def _nystrom_factor(
         if not _rises_above_noise(rows, kernel):
             return rows[:, :0]
         # First to find the directions, then along those: strong ones are hardly shrunk.
-        rough = _shrink(rows, kernel, geometry)
+        rough = shrink_rows(rows, kernel, geometry)
         _, _, axes = np.linalg.svd(rough, full_matrices=False)
-        rows = _shrink(rows @ axes.T, kernel, geometry) @ axes
+        rows = shrink_rows(rows @ axes.T, kernel, geometry) @ axes
     action = rows @ unwhiten.T
     inner = basis.T @ action
     values, turn = np.linalg.eigh((inner + inner.T) / 2.0)
@@ -177,8 +177,14 @@ def _whiten(sketches: Sequence[Sketch]) -> tuple[FloatArray, FloatArray, FloatAr
     return basis, unwhiten, total @ unwhiten
 
 
-def _shrink(rows: FloatArray, kernel: TasteKernel, geometry: Geometry) -> FloatArray:
-    """Shrink whitened rows: what the kernel explains by its order, the rest by popularity."""
+def shrink_rows(rows: FloatArray, kernel: TasteKernel, geometry: Geometry) -> FloatArray:
+    """Shrink noisy rows: what the kernel explains by its order, the rest by item popularity.
+
+    Args:
+        rows: `(n_items, m)` with noise of standard deviation 1 on every coordinate.
+        kernel: directions, strongest first.
+        geometry: coordinates.
+    """
     explained = kernel.directions.T @ rows
     rest = rows - kernel.directions @ explained
     along = growing_groups(len(explained), _FEWEST_DIRECTIONS, _KERNEL_GROUPS)[::-1]
