@@ -62,8 +62,8 @@ def test_every_option_in_one_run(shop: Path, tmp_path: Path) -> None:
     report = json.loads(out.read_text())
     labels = [model["label"] for model in report["models"]]
     assert labels == [
-        *("spectral/1", "spectral/1, users never trained on", "popularity", "EASE", "iALS"),
-        "spectral/1, not private",
+        *("spectral/2", "spectral/2, users never trained on", "popularity", "EASE", "iALS"),
+        "spectral/2, not private",
     ]
     assert report["models"][3]["share_of_ease"]["mean"] == 1.0
     assert report["models"][1]["share_of_ease"] is None  # other users than EASE's

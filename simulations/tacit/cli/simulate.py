@@ -13,10 +13,12 @@ from rich.console import Console
 from tacit.cli._interrupt import Interrupted, stop_once
 from tacit.cli._progress import Bars
 from tacit.cli._report_file import check_writable, write_report
+from tacit.cli._simulate_series import show_series
 from tacit.cli._simulate_target import TARGETS, show_target, simulate_target
 from tacit.cli._simulation_tables import show_curve, show_report, show_spread
 from tacit.privacy.errors import PrivacyError
 from tacit.server.coordinator.learners import LearnerError
+from tacit.simulations.continual import SeriesReport, simulate_series
 from tacit.simulations.datasets import Dataset, load
 from tacit.simulations.errors import BadExperiment, DatasetError
 from tacit.simulations.holdout import SPLITS, SplitKind
@@ -30,7 +32,7 @@ from tacit.simulations.splits import PUBLIC_SPLIT_SEED
 _SHORT = {"view": "product_view", "cart": "add_to_cart"}
 _RANKING_OPTIONS = (
     *("kind", "recency", "signals", "target", "unseen_share", "subsample"),
-    *("baselines", "paper_protocol", "split_seed", "seeds"),
+    *("baselines", "paper_protocol", "split_seed", "seeds", "tasks"),
 )
 """Parameters that mean nothing to the linear learner, which predicts instead of ranking."""
 
@@ -130,6 +132,12 @@ _RANKING_OPTIONS = (
     help="Repeat with this many split seeds and fresh noise; reports mean and spread.",
 )
 @click.option(
+    "--tasks",
+    type=click.IntRange(min=2),
+    help="Continual training: so many tasks within the one budget, each starting from the "
+    "release before it.",
+)
+@click.option(
     "--json",
     "json_path",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
@@ -152,6 +160,7 @@ def simulate(
     paper_protocol: bool,
     split_seed: int,
     seeds: int,
+    tasks: int | None,
     json_path: Path | None,
 ) -> None:
     """Train a learner under a privacy budget on this machine and score its rankings.
@@ -170,6 +179,11 @@ def simulate(
         _simulate_target(path, predict, epsilon, delta, rounds, json_path)
         return
     sizes = _sizes(subsample)
+    if tasks is not None and (sizes or seeds > 1 or baselines or paper_protocol or unseen_share):
+        raise click.UsageError(
+            "expected --tasks alone, without --subsample, --seeds, --baselines, --unseen-users or "
+            "--paper-protocol"
+        )
     options = SimulationOptions(
         learner=learner,
         epsilon=epsilon,
@@ -191,9 +205,16 @@ def simulate(
             dataset: Dataset = generate() if path is None else load(path)
             points: tuple[tuple[int, Row], ...] = ()
             reports: list[SimulationReport] = []
-            if sizes:
-                points = utility_by_cohort(dataset, options, sizes, _percent(bars))
+            series: SeriesReport | None = None
+            if tasks is not None:
+                series = simulate_series(dataset, options, tasks, _percent(bars))
                 document: dict[str, Any] = {
+                    "dataset": {"name": dataset.name, "users": dataset.n_users},
+                    "series": series.to_json(),
+                }
+            elif sizes:
+                points = utility_by_cohort(dataset, options, sizes, _percent(bars))
+                document = {
                     "dataset": {"name": dataset.name, "users": dataset.n_users},
                     "curve": [{"users_trained": n} | row.to_json() for n, row in points],
                 }
@@ -218,6 +239,9 @@ def simulate(
         raise click.ClickException(str(error)) from error
     if json_path is not None:
         write_report(json_path, document)
+    if series is not None:
+        show_series(console, dataset, series)
+        return
     if sizes:
         show_curve(console, dataset, points)
         return

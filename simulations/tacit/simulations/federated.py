@@ -116,8 +116,8 @@ def train_in_rounds(
         cohort,
         learner,
         multipliers,
-        task_digest=sha256(learner.name.encode()).digest(),
-        on_users=_shares(on_progress, cohort.n_users * len(multipliers)),
+        task_digest=task_digest(learner.name),
+        on_users=shares_of(on_progress, cohort.n_users * len(multipliers)),
     )
     return Trained(
         learner=learner.name,
@@ -126,6 +126,11 @@ def train_in_rounds(
         payload_bytes=engine_run.payload_bytes,
         notes=drowned(learner.name, engine_run.model),
     )
+
+
+def task_digest(name: str) -> bytes:
+    """Name the rounding streams of a simulated task."""
+    return sha256(name.encode()).digest()
 
 
 def drowned(learner: str, model: PublicArrays) -> tuple[str, ...]:
@@ -192,7 +197,7 @@ def guarantees(
     )
 
 
-def _shares(on_progress: OnProgress | None, total: int) -> Callable[[int], None] | None:
+def shares_of(on_progress: OnProgress | None, total: int) -> Callable[[int], None] | None:
     """Turn counts of users into the share of the work done."""
     if on_progress is None:
         return None

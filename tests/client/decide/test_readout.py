@@ -11,6 +11,7 @@ from tacit.client.decide import (
     BadModel,
     Model,
     attribution,
+    base_score,
     deletion_deltas,
     scores,
 )
@@ -63,6 +64,24 @@ def test_attribution_sums_exactly_to_the_score() -> None:
         assert model.popularity[target] + shares.sum() == pytest.approx(
             whole[target], rel=1e-12, abs=1e-15
         )
+
+
+def test_a_released_scale_changes_scores_and_keeps_attribution_exact() -> None:
+    plain = Model.from_arrays(released())
+    scale = np.linspace(0.5, 2.0, N_ITEMS)
+    model = Model.from_arrays(released() | {"item_scale": scale})
+    items, weights = history()
+    np.testing.assert_allclose(
+        scores(model, items, weights), scale * scores(plain, items, weights), rtol=1e-12
+    )
+    for target in range(N_ITEMS):
+        shares = attribution(model, items, weights, target)
+        assert base_score(model, target) + shares.sum() == pytest.approx(
+            scores(model, items, weights)[target], rel=1e-12, abs=1e-15
+        )
+    for broken in (scale[:-1], -scale, np.full(N_ITEMS, np.inf)):
+        with pytest.raises(BadModel, match="item_scale"):
+            Model.from_arrays(released() | {"item_scale": broken})
 
 
 def test_attribution_of_an_event_is_what_its_absence_costs_at_fixed_total() -> None:

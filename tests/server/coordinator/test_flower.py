@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tacit.privacy.governance import GovernanceEntry
+from tacit.privacy.task import TaskManifest
 from tacit.server.coordinator.checkpoint import Checkpoint
 from tacit.server.coordinator.config import CoordinatorConfig
 from tacit.server.coordinator.errors import RoundFailed, StateConflict
@@ -98,6 +100,28 @@ class TestRunCoordinator:
         assert "release 1 published" in self.log(config_file)
         assert logging.getLogger("tacit").handlers == []
 
+    def test_starts_from_an_earlier_release(self, config_file: Path, deployment: Any) -> None:
+        run_coordinator(
+            Gateways(lambda: CohortSum(np.full(600, 3, np.int64), 50)), str(config_file)
+        )
+        assert self.outcome(config_file) == "released 1\n"
+        second = {"task_id": "second", "learner": "spectral", "base_release": 1}
+        state_dir = self.state(config_file).with_name("second")
+        change(config_file, **second, state_dir=str(state_dir), rounds=3)
+        lengths = [spec.length for spec in learner_of(CoordinatorConfig.load(config_file)).rounds()]
+        run_coordinator(
+            Gateways(lambda: CohortSum(np.zeros(lengths.pop(0), np.int64), 50)), str(config_file)
+        )
+        assert self.outcome(config_file) == "released 2\n"
+        entries = map(GovernanceEntry.parse, deployment.client("operator").entries())
+        tasks = [TaskManifest.from_json(entry.body) for entry in entries if entry.kind == "task"]
+        assert [(task.task_id, task.base_release) for task in tasks] == [("task", 0), ("second", 1)]
+
+    def test_says_that_there_is_no_such_release(self, config_file: Path) -> None:
+        change(config_file, learner="spectral", base_release=7)
+        run_coordinator(Gateways(lambda: pytest.fail("a round ran")), str(config_file))
+        assert "base_release: expected a release" in self.outcome(config_file)
+
     def test_says_in_one_line_that_rounds_failed(self, config_file: Path) -> None:
         def answer() -> CohortSum:
             raise RoundFailed("no gateway\nis connected")
@@ -160,6 +184,8 @@ class TestConfig:
             ({"round_attempts": 0}, "round_attempts"),
             ({"signals": ["rating"]}, "signals"),
             ({"learner": "oracle"}, "learner"),
+            ({"base_release": -1}, "base_release"),
+            ({"base_release": 1}, "base_release: expected 0, or a version with learner"),
         ],
     )
     def test_refuses(self, config_file: Path, changes: dict[str, Any], line: str) -> None:
@@ -175,9 +201,9 @@ class TestConfig:
 
     def test_names_a_learner(self, world: Any) -> None:
         assert learner_of(world.config).name == "popularity/1"
-        spectral = dataclasses.replace(world.config, learner="spectral", rounds=2)
-        assert learner_of(spectral).name == "spectral/1"
-        assert len(learner_of(spectral).rounds()) == 2
+        spectral = dataclasses.replace(world.config, learner="spectral", rounds=4)
+        assert learner_of(spectral).name == "spectral/2"
+        assert len(learner_of(spectral).rounds()) == 4
         factors = dataclasses.replace(world.config, learner="factorization", rounds=3)
         assert learner_of(factors).name == "factorization/1"
         assert len(learner_of(factors).rounds()) == 3

@@ -47,7 +47,9 @@ def scores(model: ReleasedModel, items: IntArray, weights: FloatArray) -> FloatA
 
 def base_score(model: ReleasedModel, target_item: int) -> float:
     """Return the part of a non-empty history's score that no event of it accounts for."""
-    return 0.0 if isinstance(model, FactorModel) else float(model.popularity[target_item])
+    if isinstance(model, FactorModel):
+        return 0.0
+    return float(model.item_scale[target_item] * model.popularity[target_item])
 
 
 def attribution(

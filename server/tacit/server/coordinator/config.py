@@ -44,6 +44,8 @@ class CoordinatorConfig:
             empty for none.
         cohort_expected, cohort_min, cohort_max: public cohort sizes.
         rounds: number of rounds, or 0 for the learner's own rule.
+        base_release: version of this population's release to start from, or 0 for none; only
+            `spectral` starts from one. It has been paid for, so it costs nothing.
         target: what `linear` predicts, `churn`, `intent` or `bandit`; empty for other learners.
         target_parameters: the target's public parameters, all of them; empty for other learners.
         task_ttl_s: how long the task is valid.
@@ -69,6 +71,7 @@ class CoordinatorConfig:
     cohort_min: int
     cohort_max: int
     rounds: int = 0
+    base_release: int = 0
     target: str = ""
     target_parameters: Mapping[str, float] = field(default_factory=dict[str, float])
     task_ttl_s: float = 86_400.0
@@ -86,6 +89,10 @@ class CoordinatorConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise BadConfig(f"coordinator: {name}: expected a number above 0, got {value}")
+        if self.base_release < 0 or (self.base_release and self.learner != "spectral"):
+            raise BadConfig(
+                "coordinator: base_release: expected 0, or a version with learner 'spectral'"
+            )
         if self.rounds < 0 or self.round_attempts < 1:
             raise BadConfig("coordinator: expected rounds of at least 0, round_attempts of 1")
         if self.learner not in LEARNERS:

@@ -23,6 +23,7 @@ from tacit.privacy.arrays import unpack_arrays
 from tacit.privacy.errors import PrivacyError
 from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.signatures import SigningKey
+from tacit.server.coordinator.base_release import base_release
 from tacit.server.coordinator.checkpoint import Checkpoint
 from tacit.server.coordinator.config import CoordinatorConfig
 from tacit.server.coordinator.errors import RoundFailed
@@ -32,6 +33,7 @@ from tacit.server.coordinator.learners import (
     Learner,
     LinearLearner,
     PopularityLearner,
+    PublicArrays,
     SpectralLearner,
     linear_target,
 )
@@ -146,7 +148,7 @@ def _train(
     with LedgerClient(config.ledger_address, authority, key) as ledger:
         return Trainer(
             config,
-            learner_of(config),
+            learner_of(config, base_release(config, ledger)),
             ledger,
             key,
             checkpoint,
@@ -160,11 +162,16 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def learner_of(config: CoordinatorConfig) -> Learner:
+def learner_of(config: CoordinatorConfig, earlier: PublicArrays | None = None) -> Learner:
     """Build the configured learner from public facts alone.
 
+    Args:
+        config: the task.
+        earlier: arrays of the release it starts from.
+
     Raises:
-        BadConfig: if the feature file cannot be read, or the target of `linear` is not one.
+        BadConfig: if the feature file cannot be read, the target of `linear` is not one, or a size,
+            the features or the earlier release do not fit.
     """
     if config.learner == "linear":
         try:
@@ -181,14 +188,14 @@ def learner_of(config: CoordinatorConfig) -> Learner:
             raise BadConfig(f"features: {error.strerror}") from None
         arrays = unpack_arrays(blob, _MAX_FEATURE_BYTES)
         features = arrays["features"].astype(np.float64)
-    learner = FactorizationLearner if config.learner == "factorization" else SpectralLearner
-    return learner(
-        config.n_items,
-        config.cohort_expected,
-        config.epsilon,
-        features=features,
-        rounds=config.rounds or None,
-    )
+    sizes = (config.n_items, config.cohort_expected, config.epsilon)
+    rounds = config.rounds or None
+    try:
+        if config.learner == "factorization":
+            return FactorizationLearner(*sizes, features=features, rounds=rounds)
+        return SpectralLearner(*sizes, features=features, rounds=rounds, earlier=earlier)
+    except BadPlan as error:
+        raise BadConfig(f"coordinator: {error}") from None
 
 
 def _cohort_sum(reply: Message) -> CohortSum:

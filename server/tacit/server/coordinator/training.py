@@ -194,7 +194,7 @@ class Trainer:
             catalogue_sha256=config.catalogue_sha256,
             issued_at_ms=issued_at_ms,
             expires_at_ms=issued_at_ms + int(config.task_ttl_s * 1000),
-            base_release=0,
+            base_release=config.base_release,
         )
         manifest.check()
         self._checkpoint.save_task(manifest)

@@ -133,9 +133,14 @@ def catalogue_of(dataset: Dataset) -> Catalogue:
     categories: list[tuple[str, ...]] = [()] * dataset.n_items
     shown = [f for f, name in enumerate(dataset.feature_names) if is_category(name)]
     if dataset.features is not None and shown:
-        for item, row in enumerate(dataset.features[:, shown]):
-            strongest = np.argsort(-row, kind="stable")[:_MAX_CATEGORIES].tolist()
-            categories[item] = tuple(dataset.feature_names[shown[f]] for f in strongest if row[f])
+        memberships = dataset.features[:, shown]
+        for item in range(dataset.n_items):
+            strongest = np.argsort(-memberships[item], kind="stable")[:_MAX_CATEGORIES]
+            categories[item] = tuple(
+                dataset.feature_names[shown[f]]
+                for f in map(int, strongest)
+                if memberships[item, f] > 0
+            )
     return Catalogue(
         tuple(
             CatalogueItem(item_id, title, category)

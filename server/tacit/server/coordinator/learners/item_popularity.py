@@ -12,13 +12,18 @@ POPULARITY = "popularity/1"
 _GRID = 80
 _STEPS = 100
 _FLOOR_USERS = 0.05
-_GROUPS = 5
+_GROUPS = 5  # by predicted popularity
+_EARLIER_GROUPS = 25  # by popularity in an earlier release
 _BORROWED_ITEMS = 60.0  # a group's prior is worth this many of its own items less
 _HEAVIEST_FEATURES = 48
 _RIDGES = tuple(np.geomspace(1.0, 1e4, 15).tolist())
 
 
-def item_distribution(released: NoisedSum, features: FloatArray | None = None) -> FloatArray:
+def item_distribution(
+    released: NoisedSum,
+    features: FloatArray | None = None,
+    earlier: FloatArray | None = None,
+) -> FloatArray:
     """Estimate the share of each item in what users consume, all above zero, summing to 1.
 
     Each item's true sum is taken as a draw from an unknown distribution, which is estimated from
@@ -27,11 +32,13 @@ def item_distribution(released: NoisedSum, features: FloatArray | None = None) -
     tail, where single sums are noise, keeps its mass and loses its noise. Public features sharpen
     the prior: items are grouped by the popularity that a ridge regression on their features
     predicts, and each group has a distribution of its own, with that of all items as pseudo-counts
-    (empirical Bayes with covariates; Ignatiadis and Wager 2019). All this is post-processing.
+    (empirical Bayes with covariates; Ignatiadis and Wager 2019). An earlier release's popularity
+    predicts better than features do, and takes their place. All this is post-processing.
 
     Args:
         released: the sum of `popularity/1`.
         features: `(n_items, f)` public item features, or `None`.
+        earlier: `(n_items,)` popularity of an earlier release, or `None`.
 
     Returns:
         `(n_items,)`.
@@ -39,8 +46,10 @@ def item_distribution(released: NoisedSum, features: FloatArray | None = None) -
     sums = released.values
     if released.noise_std > 0.0:
         groups = np.zeros(len(sums), dtype=np.intp)
-        if features is not None:
-            groups = _groups(_predicted(sums, features))
+        if earlier is not None:
+            groups = _groups(earlier, _EARLIER_GROUPS)
+        elif features is not None:
+            groups = _groups(_predicted(sums, features), _GROUPS)
         sums = _posterior_means(sums, released.noise_std, groups)
     floored = np.maximum(sums, _FLOOR_USERS)
     return floored / float(np.sum(floored))
@@ -66,10 +75,10 @@ def _predicted(sums: FloatArray, features: FloatArray) -> FloatArray:
     return np.asarray(fits[int(np.argmin(errors))], dtype=np.float64)
 
 
-def _groups(predicted: FloatArray) -> npt.NDArray[np.intp]:
+def _groups(predicted: FloatArray, count: int) -> npt.NDArray[np.intp]:
     """Group items into equal parts by predicted popularity."""
     ranks = np.argsort(np.argsort(predicted, kind="stable"), kind="stable")
-    return np.minimum(ranks * _GROUPS // len(predicted), _GROUPS - 1)
+    return ranks * count // len(predicted)
 
 
 def _posterior_means(

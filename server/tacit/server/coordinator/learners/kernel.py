@@ -12,6 +12,8 @@ Four kinds of properties are used, each with the prior weight `b` below:
 - public features as given, and soft bins of log-popularity, which is public after the first round;
 - products of pairs of these: a taste for recent comedies, for unpopular classics;
 - each popular item itself. Without public features this alone carries the learner.
+
+An earlier release knows better: its tastes join the kernel as its strongest part.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tacit.server.coordinator.learners.earlier import EarlierRelease
 from tacit.server.coordinator.learners.geometry import Geometry
 from tacit.server.coordinator.learners.protocol import FloatArray
 
@@ -30,6 +33,7 @@ _MOST_PRODUCTS = 400
 _LIGHTEST_PRODUCT = 8.0  # items' worth of membership
 _MINOR = 0.3  # prior weight of products, of light features and of single items
 _RANK_TOLERANCE = 1e-4
+_EARLIER = 1.5  # scale of an earlier release's tastes relative to what the catalogue suggests
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +49,20 @@ class TasteKernel:
     variances: FloatArray
 
     @classmethod
-    def of(cls, geometry: Geometry, features: FloatArray | None, width: int) -> TasteKernel:
+    def of(
+        cls,
+        geometry: Geometry,
+        features: FloatArray | None,
+        width: int,
+        earlier: EarlierRelease | None = None,
+    ) -> TasteKernel:
         """Build the kernel of a catalogue.
 
         Args:
             geometry: coordinates, hence popularity.
             features: `(n_items, f)` public memberships, or `None`.
             width: largest number of directions, at least 1.
+            earlier: a release to start from, or `None`.
 
         Returns:
             Fewer than `width` directions where the catalogue has no more.
@@ -60,7 +71,12 @@ class TasteKernel:
         popular = np.argsort(-geometry.distribution, kind="stable")[: 2 * width]
         single = np.zeros((len(geometry.distribution), len(popular)))
         single[popular, np.arange(len(popular))] = _MINOR
-        whole = np.hstack([columns, geometry.taste_directions(single)])
+        parts = [columns, geometry.taste_directions(single)]
+        if earlier is not None and earlier.tastes.size:
+            known = geometry.centred_rows(geometry.weights[:, np.newaxis] * earlier.tastes)
+            strongest = float(np.linalg.norm(columns, ord=2)) / float(np.linalg.norm(known, ord=2))
+            parts.append(_EARLIER * strongest * known)
+        whole = np.hstack(parts)
         values, axes = np.linalg.eigh(whole.T @ whole)
         values, axes = values[::-1][:width], axes[:, ::-1][:, :width]
         kept = values > _RANK_TOLERANCE**2 * values[0]

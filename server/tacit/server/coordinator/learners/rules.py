@@ -57,8 +57,8 @@ def spectral_plan(
     - Popularity gets `0.45 h^0.6` of the zCDP budget, within 3% and 60%: every loading is a
       multiple of it, so where it is noise nothing else can be learned.
     - The Gram round gets 25%, or 15% where several subspace rounds follow it, on
-      `q = 3.5 (N epsilon)^0.35` directions, within 24 and 256: the edge of its noise grows with
-      `sqrt(q)`, while the tastes a kernel adds fall off.
+      `q = 3.5 (N epsilon)^0.35` directions, within 24 and 256 and an eighth of the catalogue: the
+      edge of its noise grows with `sqrt(q)`, while the tastes a kernel adds fall off.
     - Subspace rounds share the rest. One is enough up to `N epsilon = 10^5`, because the Gram round
       has found the strong directions; two up to 10^6, then three: a second look at rows pays only
       when rows rise clearly above the noise.
@@ -92,7 +92,10 @@ def spectral_plan(
     signal = expected_cohort * epsilon
     usual = _EXACT_ROUNDS if noiseless else 1 if signal < 1e5 else 2 if signal < 1e6 else 3
     subspace_rounds = usual if rounds is None else rounds - _PREPARING_ROUNDS
-    kernel_width = min(n_items - 1, 256 if noiseless else _within(3.5 * signal**0.35, 24, 256))
+    kernel_width = 256 if noiseless else _within(3.5 * signal**0.35, 24, 256)
+    kernel_width = min(
+        n_items - 1, kernel_width if noiseless else min(kernel_width, max(1, n_items // 8))
+    )
     hardness = n_items / signal
     return SpectralPlan(
         kernel_width=kernel_width,

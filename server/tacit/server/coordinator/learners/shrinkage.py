@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -87,22 +88,25 @@ def shrink_symmetric_blocks(
     return shrunk
 
 
-def growing_groups(n: int, first: int, count: int) -> list[npt.NDArray[np.intp]]:
-    """Cut `n` coordinates, strongest first, into about `count` groups of geometric ends.
+def growing_groups(n: int, smallest: int, count: int) -> list[npt.NDArray[np.intp]]:
+    """Cut `n` coordinates, strongest first, into at most `count` groups of growing size.
+
+    Groups end at geometric places, so that the strong, which differ most, share with few; none is
+    smaller than `smallest`, or its variance could not be told from noise.
 
     Args:
         n: number of coordinates.
-        first: size of the first group.
+        smallest: size of the smallest group; fewer coordinates than that form one.
         count: largest number of groups.
 
     Returns:
         Groups from the strongest to the weakest, none empty.
     """
-    if n <= first:
-        return [np.arange(n, dtype=np.intp)] if n else []
-    ends = np.unique(np.round(np.geomspace(first, n, count)).astype(np.intp))
-    starts = np.concatenate([np.zeros(1, dtype=np.intp), ends[:-1]])
-    return [
-        np.arange(start, end, dtype=np.intp)
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
-    ]
+    if n == 0:
+        return []
+    ends = [0]
+    for end in np.round(np.geomspace(min(smallest, n), n, count)).astype(int).tolist():
+        if end - ends[-1] >= smallest:
+            ends.append(end)
+    ends[1 if len(ends) == 1 else -1 :] = [n]
+    return [np.arange(start, end, dtype=np.intp) for start, end in itertools.pairwise(ends)]

@@ -27,8 +27,8 @@ _RANK_TOLERANCE = 1e-3
 _LEAST_STRENGTH = 1e-2  # of the strongest: weaker ones are noise that Nystrom would magnify
 _LEAST_EXACT_STRENGTH = 1e-9
 _MARGIN = 4.0
-_KERNEL_GROUPS, _FIRST_DIRECTIONS = 8, 6
-_ITEM_GROUPS, _FIRST_ITEMS = 20, 8
+_KERNEL_GROUPS, _FEWEST_DIRECTIONS = 8, 6
+_ITEM_GROUPS, _FEWEST_ITEMS = 20, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +178,9 @@ def _shrink(rows: FloatArray, kernel: TasteKernel, geometry: Geometry) -> FloatA
     """Shrink whitened rows: what the kernel explains by its order, the rest by popularity."""
     explained = kernel.directions.T @ rows
     rest = rows - kernel.directions @ explained
-    along = growing_groups(len(explained), _FIRST_DIRECTIONS, _KERNEL_GROUPS)[::-1]
+    along = growing_groups(len(explained), _FEWEST_DIRECTIONS, _KERNEL_GROUPS)[::-1]
     popular_first: npt.NDArray[np.intp] = np.argsort(-geometry.distribution, kind="stable")
-    groups = growing_groups(len(popular_first), _FIRST_ITEMS, _ITEM_GROUPS)[::-1]
+    groups = growing_groups(len(popular_first), _FEWEST_ITEMS, _ITEM_GROUPS)[::-1]
     items = [popular_first[group] for group in groups]
     return kernel.directions @ shrink_columns(explained, 1.0, along) + shrink_columns(
         rest, 1.0, items

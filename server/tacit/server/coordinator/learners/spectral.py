@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tacit.server.coordinator.learners.earlier import EarlierRelease
 from tacit.server.coordinator.learners.errors import BadHistory, BadPlan
 from tacit.server.coordinator.learners.geometry import Geometry
 from tacit.server.coordinator.learners.item_popularity import (
@@ -65,9 +66,11 @@ class SpectralLearner:
         epsilon: total budget, which decides the hyper-parameters; infinity for no noise.
         features: `(n_items, f)` public item features, finite, or `None`.
         rounds: total number of rounds; `None` applies the rule.
+        earlier: arrays of an earlier release of the same catalogue to start from, or `None`. Its
+            budget has been spent; starting from it spends none.
 
     Raises:
-        BadPlan: an argument is out of range or the features do not fit the catalogue.
+        BadPlan: an argument is out of range, or features or release do not fit the catalogue.
     """
 
     name = "spectral/2"
@@ -80,12 +83,14 @@ class SpectralLearner:
         *,
         features: FloatArray | None = None,
         rounds: int | None = None,
+        earlier: PublicArrays | None = None,
     ) -> None:
         if features is not None:
             features = _check_features(features, n_items)
         self._n_items = n_items
         self._expected_cohort = expected_cohort
         self._features = features
+        self._earlier = None if earlier is None else EarlierRelease.from_arrays(earlier, n_items)
         self.plan: SpectralPlan = spectral_plan(n_items, expected_cohort, epsilon, rounds=rounds)
         self._specs = self._plan_rounds()
         # The popularity round last seen, with what follows from it alone: it is the costly part.
@@ -176,8 +181,9 @@ class SpectralLearner:
         """Derive coordinates and kernel from the popularity round."""
         key = popularity.values.tobytes() + np.float64(popularity.noise_std).tobytes()
         if self._prepared is None or self._prepared[0] != key:
-            geometry = Geometry.of(item_distribution(popularity, self._features))
-            kernel = TasteKernel.of(geometry, self._features, self.plan.kernel_width)
+            known = None if self._earlier is None else self._earlier.popularity
+            geometry = Geometry.of(item_distribution(popularity, self._features, known))
+            kernel = TasteKernel.of(geometry, self._features, self.plan.kernel_width, self._earlier)
             self._prepared = (key, geometry, kernel)
         return self._prepared[1], self._prepared[2]
 
