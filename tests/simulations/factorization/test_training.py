@@ -24,7 +24,8 @@ from tacit.simulations.factorization.sampled_accounting import (
     calibrate_sampled,
 )
 from tacit.simulations.population import generate
-from tacit.simulations.simulate import SimulationOptions, SimulationReport, simulate
+from tacit.simulations.report import SimulationReport
+from tacit.simulations.simulate import SimulationOptions, simulate
 
 
 def report(learner: str, epsilon: float = 8.0) -> SimulationReport:

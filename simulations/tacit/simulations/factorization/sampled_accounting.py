@@ -16,13 +16,15 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from tacit.privacy.accounting import require_agreement, round_up
+from tacit.privacy.accounting import round_up
+from tacit.privacy.errors import AccountantsDisagree
 from tacit.simulations.errors import BadExperiment
 
 ORDERS = (*range(2, 65), *range(68, 129, 4), *range(144, 513, 16))
 
 _LARGEST_MULTIPLIER = 150.0  # the grid of 10^5 coordinates leaves room for no more
 _STEPS = 40
+_AGREEMENT = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def account(releases: Sequence[SampledRelease], delta: float) -> SampledClaim:
         if release.rate < 1.0:
             event = library.PoissonSampledDpEvent(release.rate, event)
         other.compose(event, release.count)
-    require_agreement(reported, float(other.get_epsilon(delta)))
+    _require_agreement(reported, float(other.get_epsilon(delta)))
     prv: Any = PRVAccountant()
     prv.history = [(r.noise_multiplier, r.rate, r.count) for r in releases]
     with warnings.catch_warnings():
@@ -127,3 +129,9 @@ def calibrate_sampled(
         else:
             high = middle
     return math.exp(high)
+
+
+def _require_agreement(first: float, second: float) -> None:
+    """Raise unless two figures agree to 1e-6 relative (below 0.001: to 1e-9 absolute)."""
+    if not abs(first - second) <= _AGREEMENT * max(first, second, 1e-3):
+        raise AccountantsDisagree(f"accountants disagree: epsilon {first!r} against {second!r}")
