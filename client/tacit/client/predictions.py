@@ -130,7 +130,7 @@ def _predict(
     if len(users) == 0:
         return None
     linear = model.linear
-    features = np.where(known[0], found[0], linear.means[0])
+    features = np.asarray(np.where(known[0], found[0], linear.means[0]), dtype=np.float64)
     told, shares = predict(linear, features), attribution(linear, features)
     order = np.argsort(-np.abs(shares), kind="stable")
     return TargetPrediction(
