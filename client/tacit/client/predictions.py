@@ -122,13 +122,14 @@ def _predict(
         within_s = model.parameter * _DAY_S
         # Features read what lies before the moment: one past now, so that now itself counts.
         users, found = churn.features(histories, now_ms + 1, within_s * 1000)
-        names, known = churn.FEATURES, churn.known(histories)
+        known = churn.known(histories)
     else:
         within_s = model.parameter
         users, found = intent.present(histories, now_ms)
-        names, known = intent.FEATURES, intent.known(histories)
+        known = intent.known(histories)
     if len(users) == 0:
         return None
+    names: tuple[str, ...] = _TARGETS[model.kind].FEATURES
     linear = model.linear
     features = np.asarray(np.where(known[0], found[0], linear.means[0]), dtype=np.float64)
     told, shares = predict(linear, features), attribution(linear, features)
@@ -145,7 +146,7 @@ def _predict(
         drowned=bool(linear.drowned[0]),
         features=tuple(
             FeatureShare(names[place], float(features[place]), float(shares[place]))
-            for place in order.tolist()
+            for place in map(int, order)
             if shares[place] != 0.0
         ),
     )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from typing import Any
@@ -8,10 +9,13 @@ import grpc
 import pytest
 from sqlalchemy import select
 
+from tacit.privacy.accounting import GaussianEvent, epsilon
 from tacit.privacy.checkpoint import verify_checkpoint
+from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.merkle import leaf_hash, verify_consistency, verify_inclusion
 from tacit.privacy.notice import NoticeDocument
 from tacit.privacy.receipt import Receipt, verify_receipt
+from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.signatures import SigningKey
 from tacit.server.authn import seal
 from tacit.server.errors import (
@@ -398,8 +402,9 @@ class TestGovernance:
     def test_the_newest_release_is_found_by_kind(self, deployment: Any) -> None:
         deployment.run_task()
         coordinator, model = deployment.client("coordinator"), b"who stays away"
-        plan = dataclasses.replace(deployment.task().rounds[0], statistic="churn_moments/1")
-        task = deployment.task(task_id="churn", rounds=(plan,))
+        task = deployment.task(task_id="churn", rounds=1)
+        plan = dataclasses.replace(task.rounds[0], statistic="churn_moments/1")
+        task = dataclasses.replace(task, rounds=(plan,))
         coordinator.append_governance("task", task.to_json())
         coordinator.reserve(deployment.reserve(task, plan.round_id))
         coordinator.commit("main", f"churn/{plan.round_id}", "cd" * 32)
@@ -408,8 +413,8 @@ class TestGovernance:
         release = deployment.release(
             task, model, version=2, kind="churn", epsilon=epsilon(events, task.target_delta).epsilon
         )
+        ranking = dataclasses.replace(release, kind="ranking")
         with pytest.raises(FailedPrecondition, match="the kind 'churn' its task teaches"):
-            ranking = dataclasses.replace(release, kind="ranking")
             coordinator.append_governance("release", ranking.to_json())
         coordinator.append_governance("release", release.to_json())
 

@@ -310,7 +310,7 @@ class Trainer:
             kind=kind,
         )
         self._ledger.append_governance("release", release.to_json(), release.created_at_ms)
-        logger.info("release %d (%s) published, epsilon %s", version, kind, release.epsilon)
+        logger.info("release %d published, kind %s, epsilon %s", version, kind, release.epsilon)
         return release
 
     def _latest_release(self, population: str, kind: str) -> ReleaseManifest | None:
