@@ -102,7 +102,7 @@ class InMemoryServers:
     def fetch_blob(self, sha256: bytes, max_bytes: int) -> bytes:
         return self.context
 
-    def get_release(self, population: str, known_size: int) -> LoggedEntry | None:
+    def get_release(self, population: str, known_size: int, kind: str) -> LoggedEntry | None:
         return None
 
 

@@ -294,6 +294,7 @@ def test_devices_take_part_withdraw_and_install(deployment: Deployment, tmp_path
         for device, session in zip(devices, sessions, strict=True):
             assert session.pull_release() == 1
             assert session.pull_release() is None
+            assert session.pull_release("churn") is None, "the ranking is not given for it"
             assert device.recommend().model_version == 1
         assert devices[0].state().epsilon > 0
         assert devices[2].state().epsilon == 0

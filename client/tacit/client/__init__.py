@@ -12,8 +12,10 @@ from tacit.client.decision import (
     Decision,
     DeviceState,
     Explanation,
+    FeatureShare,
     Forgotten,
     RecommendedItem,
+    TargetPrediction,
 )
 from tacit.client.errors import (
     BadCatalogue,
@@ -56,6 +58,7 @@ __all__ = [
     "DeviceState",
     "Endpoints",
     "Explanation",
+    "FeatureShare",
     "FileKeyProvider",
     "Forgotten",
     "KeyProvider",
@@ -75,6 +78,7 @@ __all__ = [
     "StoreDamaged",
     "StoreUnavailable",
     "SyncReport",
+    "TargetPrediction",
     "TransportError",
     "TrustRoots",
     "UnknownDecision",

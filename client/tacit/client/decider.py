@@ -14,7 +14,7 @@ from tacit.client.decide import DecideError, Recency, ReleasedModel, read_model
 from tacit.client.decision import Decision, Explanation, RecommendedItem
 from tacit.client.errors import BadEvent, UnknownDecision
 from tacit.client.events import EventLog
-from tacit.client.installed import InstalledRelease, ReleaseSlot
+from tacit.client.installed import InstalledRelease, InstalledReleases
 from tacit.client.profile import History, history
 from tacit.client.ranking import Ranking, rank
 from tacit.privacy.arrays import unpack_arrays
@@ -38,7 +38,7 @@ class _Remembered:
 
 @dataclass(frozen=True, slots=True)
 class _Installed:
-    """What the release slot holds, decoded for one catalogue."""
+    """The ranking release, decoded for one catalogue."""
 
     catalogue_digest: bytes
     version: int = 0
@@ -51,7 +51,7 @@ class Decider:
     def __init__(
         self,
         events: EventLog,
-        releases: ReleaseSlot,
+        releases: InstalledReleases,
         max_model_bytes: int,
         recency: Recency | None,
     ) -> None:
@@ -116,7 +116,7 @@ class Decider:
         )
 
     def reload(self) -> None:
-        """Read the release slot again before the next decision."""
+        """Read the installed release again before the next decision."""
         self._installed = None
 
     def forget(self) -> None:

@@ -112,6 +112,50 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
+class FeatureShare:
+    """How much one feature moves a prediction.
+
+    Attributes:
+        feature: its public name.
+        value: what it reads for this user, in [-1, 1].
+        share: what it adds to the score compared with the mean user.
+    """
+
+    feature: str
+    value: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPrediction:
+    """What an installed linear release expects of this user.
+
+    Attributes:
+        kind: `churn` (no activity within the time) or `intent` (a cart or a purchase within it).
+        version: of the release.
+        within_s: how far ahead it looks, seconds.
+        probability: calibrated, in [1e-4, 1 - 1e-4]; the figure to show or to act on.
+        score: the linear score that is explained, not bounded to [0, 1].
+        low, high: 95% interval of the score: how well noise and sampling let the model be known.
+        base_rate: mean of the target over the population.
+        drowned: noise left nothing to learn from; the score is the mean, for everybody.
+        features: what it rests on, the largest share first; `base_rate` and the shares add up to
+            `score` up to float rounding.
+    """
+
+    kind: str
+    version: int
+    within_s: int
+    probability: float
+    score: float
+    low: float
+    high: float
+    base_rate: float
+    drowned: bool
+    features: tuple[FeatureShare, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceState:
     """What a device knows about itself.
 
@@ -125,7 +169,10 @@ class DeviceState:
         epsilon: what those exposed the user to at `target_delta`: unit user, add/remove, trust
             level central, RDP, full participation.
         target_delta: δ of that figure.
-        release_version: installed release; 0 for none.
+        release_version: installed ranking release; 0 for none.
+        releases: kind → version of every installed release.
+        predictions: what the installed linear releases expect of this user, by kind; a kind is left
+            out where nothing permitted says anything about now.
     """
 
     device_id: str
@@ -137,6 +184,8 @@ class DeviceState:
     epsilon: float
     target_delta: float
     release_version: int
+    releases: Mapping[str, int]
+    predictions: Mapping[str, TargetPrediction]
 
 
 @dataclass(frozen=True, slots=True)

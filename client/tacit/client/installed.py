@@ -1,4 +1,4 @@
-"""The installed release: the model this device ranks with, and the version it will not go below."""
+"""Installed releases: the newest model of each kind, and the version it will not go below."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 from tacit.client.facts import Facts
 from tacit.privacy.canonical import canonical_json, parse_canonical
-from tacit.privacy.release import ReleaseManifest
-
-_FACT = "release"
+from tacit.privacy.release import RANKING, ReleaseManifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +23,19 @@ class InstalledRelease:
     model_blob: bytes
 
 
-class ReleaseSlot:
-    """The one place for a release; a new one replaces the old in one write."""
+class InstalledReleases:
+    """One place a kind; a new release replaces the old of its kind in one write.
+
+    The ranking release lies where stores from before there were kinds have their only release, so
+    they open as they are.
+    """
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
 
-    def get(self) -> InstalledRelease | None:
-        """Return the installed release, or None."""
-        content = self._facts.get(_FACT)
+    def get(self, kind: str = RANKING) -> InstalledRelease | None:
+        """Return the installed release of a kind, or None."""
+        content = self._facts.get(_fact(kind))
         if content is None:
             return None
         (length,) = struct.unpack_from("<I", content)
@@ -43,4 +45,9 @@ class ReleaseSlot:
     def put(self, release: InstalledRelease) -> None:
         """Install a release that was verified; on the disk when this returns."""
         manifest = canonical_json(release.manifest.to_json())
-        self._facts.put(_FACT, struct.pack("<I", len(manifest)) + manifest + release.model_blob)
+        content = struct.pack("<I", len(manifest)) + manifest + release.model_blob
+        self._facts.put(_fact(release.manifest.kind), content)
+
+
+def _fact(kind: str) -> str:
+    return "release" if kind == RANKING else f"release/{kind}"

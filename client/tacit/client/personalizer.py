@@ -27,12 +27,14 @@ from tacit.client.errors import BadCatalogue
 from tacit.client.events import Event, EventLog
 from tacit.client.facts import Facts
 from tacit.client.ingest import read_event
-from tacit.client.installed import ReleaseSlot
+from tacit.client.installed import InstalledReleases
 from tacit.client.keys import KeyProvider
 from tacit.client.participation import ParticipationLog
 from tacit.client.policy import DevicePolicy, Endpoints, TrustRoots
+from tacit.client.predictions import predict_now
 from tacit.client.store import Store
 from tacit.client.terms import ConsentTerms
+from tacit.privacy.release import KINDS, RANKING
 from tacit.privacy.signals import PURPOSES
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ class Personalizer:
         self.events = EventLog(store)
         self.consents = ConsentLog(store, self.facts)
         self.participation = ParticipationLog(store)
-        self.releases = ReleaseSlot(self.facts)
+        self.releases = InstalledReleases(self.facts)
         self._catalogue = catalogue
         self._terms = terms
         self._decider = Decider(self.events, self.releases, policy.max_model_bytes, recency)
@@ -249,9 +251,14 @@ class Personalizer:
         return self._decider.explain(decision_id, item)
 
     def state(self) -> DeviceState:
-        """Return what the device knows about itself."""
+        """Return what the device knows about itself, and expects of its user.
+
+        Predictions read only signals permitted for `decide`.
+        """
         now_ms = self.clock_ms()
-        installed = self.releases.get()
+        held = {kind: self.releases.get(kind) for kind in KINDS}
+        installed = {kind: release for kind, release in held.items() if release is not None}
+        versions = {kind: release.manifest.version for kind, release in installed.items()}
         return DeviceState(
             device_id=self.device_id,
             population=self.population,
@@ -261,7 +268,15 @@ class Personalizer:
             rounds=len(self.participation.entries()),
             epsilon=self.participation.epsilon(self.policy.max_delta),
             target_delta=self.policy.max_delta,
-            release_version=0 if installed is None else installed.manifest.version,
+            release_version=versions.get(RANKING, 0),
+            releases=versions,
+            predictions=predict_now(
+                self.events,
+                installed,
+                self.consents.permitted("decide", now_ms),
+                now_ms,
+                self.policy.max_model_bytes,
+            ),
         )
 
     def sync(

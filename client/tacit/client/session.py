@@ -28,6 +28,7 @@ from tacit.client.verification import Checkpoints, verify_entry
 from tacit.client.wire import Servers, Traffic
 from tacit.privacy.errors import PrivacyError
 from tacit.privacy.receipt import verify_receipt
+from tacit.privacy.release import RANKING
 
 _ENROL = "enrol"
 
@@ -196,10 +197,13 @@ class DeviceSession:
             if error.code != "ALREADY_EXISTS":
                 raise
 
-    def pull_release(self) -> int | None:
-        """Install the newest release if it is newer than the installed one.
+    def pull_release(self, kind: str = RANKING) -> int | None:
+        """Install the newest release of a kind if it is newer than the installed one of that kind.
 
         The nine steps are named in `verify_entry`, `accept_release` and `check_model`.
+
+        Args:
+            kind: one of `tacit.privacy.release.KINDS`.
 
         Returns:
             The version installed now by this call, or None if there was nothing newer.
@@ -209,12 +213,13 @@ class DeviceSession:
             RollbackRefused: if the log or the version went back, or one version names two models.
         """
         population = self._population()
-        logged = self._servers.get_release(population, self._known_governance())
+        logged = self._servers.get_release(population, self._known_governance(), kind)
         if logged is None:
             return None
         entry = verify_entry(logged, "release", self._trust, self._checkpoints, ReleaseRefused)
         catalogue, limit = self._device.catalogue, self._device.policy.max_model_bytes
-        manifest = accept_release(entry, self._device.releases.get(), population, catalogue, limit)
+        installed = self._device.releases.get(kind)
+        manifest = accept_release(entry, kind, installed, population, catalogue, limit)
         if manifest is None:
             return None
         blob = self._servers.fetch_blob(bytes.fromhex(manifest.model_sha256), manifest.model_bytes)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tacit.client.errors import OfferRefused
 from tacit.client.policy import Endpoints, TrustRoots
 from tacit.client.session import DeviceSession
+from tacit.privacy.release import KINDS, RANKING
 
 if TYPE_CHECKING:
     from tacit.client.personalizer import Personalizer
@@ -23,7 +25,8 @@ class SyncReport:
         consents_sent: decisions sent and receipted.
         task_id, round_id: the round contributed to; None if none was.
         idle_reason: why not, in the gateway's words or this device's; empty if it was.
-        installed_version: release installed by this sync; None if there was nothing newer.
+        installed_version: ranking release installed by this sync; None if there was nothing newer.
+        installed: kind → version of every release installed by this sync.
         sent_bytes, received_bytes: payload, without TLS and HTTP/2 framing.
         wall_s, cpu_s: time taken, seconds; cpu_s is of the calling thread.
     """
@@ -34,6 +37,7 @@ class SyncReport:
     round_id: int | None
     idle_reason: str
     installed_version: int | None
+    installed: Mapping[str, int]
     sent_bytes: int
     received_bytes: int
     wall_s: float
@@ -52,7 +56,7 @@ def sync(
 
 
 def run(device: Personalizer, session: DeviceSession, *, token: str | None = None) -> SyncReport:
-    """Run the steps of one session: enrol, push consents, contribute, pull the release.
+    """Run the steps of one session: enrol, push consents, contribute, pull the releases.
 
     Withdrawals go first, so they hold before anything else is asked. A refused offer is reported
     and does not keep the device from a new release; a rollback stops everything.
@@ -69,14 +73,16 @@ def run(device: Personalizer, session: DeviceSession, *, token: str | None = Non
         idle_reason = session.idle_reason
     except OfferRefused as error:
         offer, idle_reason = None, f"declined: {error}"
-    installed_version = session.pull_release()
+    pulled = {kind: session.pull_release(kind) for kind in KINDS}  # the ranking first
+    installed = {kind: version for kind, version in pulled.items() if version is not None}
     return SyncReport(
         device_id=device.device_id,
         consents_sent=consents_sent,
         task_id=None if offer is None else offer.manifest.task_id,
         round_id=None if offer is None else offer.plan.round_id,
         idle_reason=idle_reason,
-        installed_version=installed_version,
+        installed_version=installed.get(RANKING),
+        installed=installed,
         sent_bytes=session.traffic.sent_bytes,
         received_bytes=session.traffic.received_bytes,
         wall_s=time.perf_counter() - wall_s,

@@ -166,9 +166,11 @@ class GrpcServers:
 
         return self._call(lambda: request, receive).content
 
-    def get_release(self, population: str, known_size: int) -> LoggedEntry | None:
-        """Ask for the newest release."""
-        request = device_pb2.GetReleaseRequest(population=population, known_size=known_size)
+    def get_release(self, population: str, known_size: int, kind: str) -> LoggedEntry | None:
+        """Ask for the newest release of a kind."""
+        request = device_pb2.GetReleaseRequest(
+            population=population, known_size=known_size, kind=kind
+        )
         stub = self._connection.device_stub
         reply = self._call(lambda: request, lambda r: stub.GetRelease(r, timeout=TIMEOUT_S))
         return _logged(reply.release) if reply.HasField("release") else None

@@ -98,6 +98,6 @@ class Servers(Protocol):
         """Fetch public content by digest; the digest is not checked here."""
         ...
 
-    def get_release(self, population: str, known_size: int) -> LoggedEntry | None:
-        """Ask for the newest release."""
+    def get_release(self, population: str, known_size: int, kind: str) -> LoggedEntry | None:
+        """Ask for the newest release of a kind."""
         ...

@@ -242,17 +242,21 @@ class GetReleaseRequest(_message.Message):
 
     POPULATION_FIELD_NUMBER: _builtins.int
     KNOWN_SIZE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     population: _builtins.str
     known_size: _builtins.int
+    kind: _builtins.str
+    """One of tacit.privacy.release.KINDS; empty for the newest of any kind."""
     def __init__(
         self,
         *,
         population: _builtins.str = ...,
         known_size: _builtins.int = ...,
+        kind: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_size", b"known_size", "population", b"population"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "known_size", b"known_size", "population", b"population"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -265,7 +269,7 @@ class GetReleaseReply(_message.Message):
     RELEASE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def release(self) -> _ledger_pb2.LoggedEntry:
-        """Absent while nothing was released."""
+        """Absent while nothing of that kind was released."""
 
     def __init__(
         self,

@@ -95,7 +95,7 @@ class DeviceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetRelease(self, request, context):
-        """Public: the newest release with its proof.
+        """Public: the newest release of a kind with its proof.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,7 +42,7 @@ class DeviceServiceStub:
     FetchBlob: _grpc.UnaryStreamMultiCallable[_device_pb2.FetchBlobRequest, _ledger_pb2.BlobChunk]
     """Public, content-addressed: round contexts and model blobs."""
     GetRelease: _grpc.UnaryUnaryMultiCallable[_device_pb2.GetReleaseRequest, _device_pb2.GetReleaseReply]
-    """Public: the newest release with its proof."""
+    """Public: the newest release of a kind with its proof."""
 
 @_typing.type_check_only
 class DeviceServiceAsyncStub(DeviceServiceStub):
@@ -56,7 +56,7 @@ class DeviceServiceAsyncStub(DeviceServiceStub):
     FetchBlob: _aio.UnaryStreamMultiCallable[_device_pb2.FetchBlobRequest, _ledger_pb2.BlobChunk]  # type: ignore[assignment]
     """Public, content-addressed: round contexts and model blobs."""
     GetRelease: _aio.UnaryUnaryMultiCallable[_device_pb2.GetReleaseRequest, _device_pb2.GetReleaseReply]  # type: ignore[assignment]
-    """Public: the newest release with its proof."""
+    """Public: the newest release of a kind with its proof."""
 
 class DeviceServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -97,6 +97,6 @@ class DeviceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _device_pb2.GetReleaseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_device_pb2.GetReleaseReply, _abc.Awaitable[_device_pb2.GetReleaseReply]]:
-        """Public: the newest release with its proof."""
+        """Public: the newest release of a kind with its proof."""
 
 def add_DeviceServiceServicer_to_server(servicer: DeviceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

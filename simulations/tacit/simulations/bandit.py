@@ -62,7 +62,7 @@ class BanditReport:
         """Return the documented JSON document (`docs/linear.md`)."""
         own = "linear/1 greedy"
         return {
-            "dataset": {"users": self.users, "items": 0, "interactions": 0},
+            "dataset": {"name": "generated bandit", "users": self.users},
             "target": {"name": "bandit", **self.parameters},
             "privacy": privacy_json(self.claim, self.noise_multiplier),
             "metrics": {"reward": self.rewards[own][0], "regret": self.regrets[own][0]},

@@ -75,6 +75,7 @@ class PredictionReport:
         own, *baselines = self.measured
         return {
             "dataset": {
+                "name": self.dataset.name,
                 "users": self.dataset.n_users,
                 "items": self.dataset.n_items,
                 "interactions": self.dataset.n_interactions,

@@ -16,6 +16,7 @@ from tacit.privacy.arrays import pack_arrays
 from tacit.privacy.budget_documents import ReserveDocument
 from tacit.privacy.canonical import parse_canonical
 from tacit.privacy.governance import GovernanceEntry
+from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.signatures import SigningKey
 from tacit.privacy.task import RoundHeader, RoundPlan, TaskManifest
 from tacit.server.coordinator.checkpoint import Checkpoint
@@ -144,8 +145,14 @@ class Ledger:
         self.blobs[hashlib.sha256(content).hexdigest()] = content
         return hashlib.sha256(content).digest()
 
-    def latest_release(self, population: str, known_size: int = 0) -> ledger_pb2.LoggedEntry | None:
-        releases = [n for n, entry in enumerate(self.entries) if entry.kind == "release"]
+    def latest_release(
+        self, population: str, known_size: int = 0, kind: str = ""
+    ) -> ledger_pb2.LoggedEntry | None:
+        releases = [
+            n
+            for n, entry in enumerate(self.entries)
+            if entry.kind == "release" and kind in ("", ReleaseManifest.from_json(entry.body).kind)
+        ]
         return self.logged_entry(releases[-1]) if releases else None
 
 

@@ -208,6 +208,31 @@ class TestConfig:
         assert learner_of(factors).name == "factorization/1"
         assert len(learner_of(factors).rounds()) == 3
 
+    @pytest.mark.parametrize(
+        ("target", "parameters", "length"),
+        [
+            ("churn", {"as_of_s": 1e9, "horizon_days": 7.0, "cutoffs": 4.0}, 65),
+            ("intent", {"from_s": 0.0, "as_of_s": 1e9, "window_s": 600.0}, 65),
+            ("bandit", {"actions": 3.0, "from_s": 0.0, "as_of_s": 1e9, "window_s": 60.0}, 81),
+        ],
+    )
+    def test_names_a_linear_target(
+        self, world: Any, target: str, parameters: dict[str, float], length: int
+    ) -> None:
+        linear = dataclasses.replace(
+            world.config, learner="linear", target=target, target_parameters=parameters
+        )
+        learner = learner_of(linear)
+        assert learner.name == "linear/1"
+        (spec,) = learner.rounds()
+        assert (spec.statistic, spec.length) == (f"{target}_moments/1", length)
+        assert spec.parameters == parameters
+        without = dict(list(parameters.items())[1:])
+        with pytest.raises(BadConfig, match=f"target {target}: expected finite parameters"):
+            learner_of(dataclasses.replace(linear, target_parameters=without))
+        with pytest.raises(BadConfig, match="expected a target among"):
+            learner_of(dataclasses.replace(linear, target="luck"))
+
 
 class Grid:
     """Flower's grid, with a list of answers instead of nodes."""

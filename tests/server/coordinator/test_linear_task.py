@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tacit.client.decide.linear import LinearModel, probabilities
+from tacit.client.decide.linear import probabilities
+from tacit.client.predictions import TargetModel
 from tacit.client.statistics import contributions
 from tacit.client.statistics.targets import churn
 from tacit.privacy.arrays import pack_arrays, unpack_arrays
@@ -66,12 +67,16 @@ def test_trains_a_linear_task_to_its_release(world: Any, tmp_path: Path) -> None
     release = world.train()
     (plan,) = world.plans()
     assert world.manifest().learner == "linear/1"
+    assert release.kind == "churn"
+    assert world.train() == release, "a restart finds the release by its kind"
     assert plan.parameters == PARAMETERS
     saved = world.checkpoint.noised_sum(plan)
     assert np.any(saved[0] != world.sums[1])
     blob = world.ledger.blobs[release.model_sha256]
     assert blob == pack_arrays(world.learner.model([decoded(saved[0], plan)]))
     assert hashlib.sha256(blob).hexdigest() == release.model_sha256
-    model = LinearModel.from_arrays(unpack_arrays(blob, len(blob)))
+    held = TargetModel.from_arrays(release.kind, unpack_arrays(blob, len(blob)))
+    assert held.parameter == PARAMETERS["horizon_days"]
+    model = held.linear
     told = probabilities(model, churn.rows(histories, PARAMETERS).features)
     assert bool(np.all((told > 0.0) & (told < 1.0)))

@@ -33,7 +33,8 @@ ROUND = [
 STEPS = [
     *("checkpoint.task", "checkpoint.save_task", "ledger.append_governance"),
     *(3 * ROUND),
-    *("ledger.latest_release", "ledger.put_blob", "ledger.append_governance"),
+    *("ledger.latest_release", "ledger.latest_release"),  # of the task's kind, then of any
+    *("ledger.put_blob", "ledger.append_governance"),
 ]
 
 

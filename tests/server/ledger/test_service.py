@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from typing import Any
@@ -8,10 +9,13 @@ import grpc
 import pytest
 from sqlalchemy import select
 
+from tacit.privacy.accounting import GaussianEvent, epsilon
 from tacit.privacy.checkpoint import verify_checkpoint
+from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.merkle import leaf_hash, verify_consistency, verify_inclusion
 from tacit.privacy.notice import NoticeDocument
 from tacit.privacy.receipt import Receipt, verify_receipt
+from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.signatures import SigningKey
 from tacit.server.authn import seal
 from tacit.server.errors import (
@@ -381,6 +385,7 @@ class TestGovernance:
             ({"reservations": ("nothing",)}, "not committed"),
             ({"task_sha256": "0" * 64}, "task"),
             ({"catalogue_sha256": "0" * 64}, "catalogue"),
+            ({"kind": "churn"}, "the kind 'ranking' its task teaches"),
             ({"model_bytes": 3}, "model"),
         ):
             bad = deployment.release(
@@ -393,6 +398,39 @@ class TestGovernance:
             coordinator.append_governance("release", old.to_json())
         first = coordinator.append_governance("release", good.to_json())
         assert coordinator.append_governance("release", good.to_json()) == first
+
+    def test_the_newest_release_is_found_by_kind(self, deployment: Any) -> None:
+        deployment.run_task()
+        coordinator, model = deployment.client("coordinator"), b"who stays away"
+        task = deployment.task(task_id="churn", rounds=1)
+        plan = dataclasses.replace(task.rounds[0], statistic="churn_moments/1")
+        task = dataclasses.replace(task, rounds=(plan,))
+        coordinator.append_governance("task", task.to_json())
+        coordinator.reserve(deployment.reserve(task, plan.round_id))
+        coordinator.commit("main", f"churn/{plan.round_id}", "cd" * 32)
+        coordinator.put_blob(model)
+        events = [GaussianEvent(plan.noise_multiplier)]
+        release = deployment.release(
+            task, model, version=2, kind="churn", epsilon=epsilon(events, task.target_delta).epsilon
+        )
+        ranking = dataclasses.replace(release, kind="ranking")
+        with pytest.raises(FailedPrecondition, match="the kind 'churn' its task teaches"):
+            coordinator.append_governance("release", ranking.to_json())
+        coordinator.append_governance("release", release.to_json())
+
+        def newest(kind: str) -> int | None:
+            logged = coordinator.latest_release("shop", kind=kind)
+            if logged is None:
+                return None
+            return ReleaseManifest.from_json(GovernanceEntry.parse(logged.entry).body).version
+
+        assert [newest(kind) for kind in ("", "ranking", "churn", "intent", "luck")] == [
+            2,
+            1,
+            2,
+            None,
+            None,
+        ]
 
     def test_blobs(self, deployment: Any) -> None:
         coordinator = deployment.client("coordinator")

@@ -32,7 +32,7 @@ from tacit.privacy.arrays import pack_arrays
 from tacit.privacy.budget_documents import ReserveDocument
 from tacit.privacy.canonical import Json
 from tacit.privacy.governance import GovernanceEntry
-from tacit.privacy.release import ReleaseManifest
+from tacit.privacy.release import ReleaseManifest, kind_of
 from tacit.privacy.signatures import SigningKey
 from tacit.privacy.task import RoundHeader, RoundPlan, TaskManifest
 from tacit.server.coordinator.checkpoint import Checkpoint
@@ -89,8 +89,10 @@ class TaskLedger(Protocol):
         """Store a public blob; returns its digest."""
         ...
 
-    def latest_release(self, population: str, known_size: int = 0) -> ledger_pb2.LoggedEntry | None:
-        """Return a population's newest release."""
+    def latest_release(
+        self, population: str, known_size: int = 0, kind: str = ""
+    ) -> ledger_pb2.LoggedEntry | None:
+        """Return a population's newest release of a kind, of any kind if it is empty."""
         ...
 
 
@@ -284,13 +286,13 @@ class Trainer:
     def _publish(self, manifest: TaskManifest, history: list[NoisedSum]) -> ReleaseManifest:
         """Publish the model; a release of this task that is already there is returned as it is."""
         task_sha256 = manifest.digest().hex()
-        version = 1
-        latest = self._ledger.latest_release(manifest.population, 0)
-        if latest is not None:
-            newest = ReleaseManifest.from_json(GovernanceEntry.parse(latest.entry).body)
-            if newest.task_sha256 == task_sha256:
-                return newest
-            version = newest.version + 1
+        kind = kind_of(plan.statistic for plan in manifest.rounds)
+        newest = self._latest_release(manifest.population, kind)
+        if newest is not None and newest.task_sha256 == task_sha256:
+            return newest
+        # Versions count over all kinds: one number names one release of the population.
+        any_kind = self._latest_release(manifest.population, "")
+        version = 1 if any_kind is None else any_kind.version + 1
         blob = pack_arrays(self._learner.model(history))
         self._ledger.put_blob(blob)
         events = [GaussianEvent(plan.noise_multiplier) for plan in manifest.rounds]
@@ -305,10 +307,17 @@ class Trainer:
             epsilon=round_up(epsilon_bound(events, manifest.target_delta)),
             target_delta=manifest.target_delta,
             created_at_ms=self._now_ms(),
+            kind=kind,
         )
         self._ledger.append_governance("release", release.to_json(), release.created_at_ms)
-        logger.info("release %d published, epsilon %s", version, release.epsilon)
+        logger.info("release %d published, kind %s, epsilon %s", version, kind, release.epsilon)
         return release
+
+    def _latest_release(self, population: str, kind: str) -> ReleaseManifest | None:
+        logged = self._ledger.latest_release(population, 0, kind)
+        if logged is None:
+            return None
+        return ReleaseManifest.from_json(GovernanceEntry.parse(logged.entry).body)
 
 
 def _reservation_id(manifest: TaskManifest, plan: RoundPlan) -> str:

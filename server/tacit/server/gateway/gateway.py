@@ -48,7 +48,9 @@ class LedgerView(ConsentSource, Protocol):
         """Return a governance entry with proofs from `known_size`."""
         ...
 
-    def latest_release(self, population: str, known_size: int) -> ledger_pb2.LoggedEntry | None:
+    def latest_release(
+        self, population: str, known_size: int, kind: str = ""
+    ) -> ledger_pb2.LoggedEntry | None:
         """Return the newest release with proofs from `known_size`."""
         ...
 
@@ -170,10 +172,10 @@ class Gateway:
             running.round.count_bytes(sent=len(found))
         return found
 
-    def release(self, population: str, known_size: int) -> device_pb2.GetReleaseReply:
-        """Return the newest release, if there is one."""
+    def release(self, population: str, known_size: int, kind: str) -> device_pb2.GetReleaseReply:
+        """Return the newest release of a kind (empty for any), if there is one."""
         return device_pb2.GetReleaseReply(
-            release=self._ledger.latest_release(population, known_size)
+            release=self._ledger.latest_release(population, known_size, kind)
         )
 
     # --- the bridge ----------------------------------------------------------------------------

@@ -71,9 +71,10 @@ class DeviceService(device_pb2_grpc.DeviceServiceServicer):
     def GetRelease(  # noqa: N802
         self, request: device_pb2.GetReleaseRequest, context: grpc.ServicerContext
     ) -> device_pb2.GetReleaseReply:
-        """Return the newest release."""
+        """Return the newest release of a kind."""
         return _answer(
-            lambda: self._gateway.release(request.population, request.known_size), context
+            lambda: self._gateway.release(request.population, request.known_size, request.kind),
+            context,
         )
 
     def _open(

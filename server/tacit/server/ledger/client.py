@@ -207,9 +207,19 @@ class LedgerClient:
             lambda: self._ledger.GetLoggedEntry(request, timeout=_CALL_TIMEOUT_S)
         )
 
-    def latest_release(self, population: str, known_size: int = 0) -> ledger_pb2.LoggedEntry | None:
-        """Return a population's newest release with its proofs, None while there is none."""
-        request = ledger_pb2.LatestReleaseRequest(population=population, known_size=known_size)
+    def latest_release(
+        self, population: str, known_size: int = 0, kind: str = ""
+    ) -> ledger_pb2.LoggedEntry | None:
+        """Return a population's newest release with its proofs, None while there is none.
+
+        Args:
+            population: whose releases.
+            known_size: size of the log the caller remembers; 0 for none.
+            kind: one of `tacit.privacy.release.KINDS`; empty for the newest of any kind.
+        """
+        request = ledger_pb2.LatestReleaseRequest(
+            population=population, known_size=known_size, kind=kind
+        )
         reply = self._patiently(
             lambda: self._ledger.LatestRelease(request, timeout=_CALL_TIMEOUT_S)
         )

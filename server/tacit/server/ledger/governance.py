@@ -13,7 +13,7 @@ from tacit.privacy.budget_documents import AccountDocument
 from tacit.privacy.canonical import canonical_json, parse_canonical
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.notice import NoticeDocument
-from tacit.privacy.release import ReleaseManifest
+from tacit.privacy.release import KINDS, ReleaseManifest, kind_of
 from tacit.privacy.task import TaskManifest
 from tacit.server.budget.accountant import Accountant, same_epsilon
 from tacit.server.budget.store import (
@@ -81,14 +81,26 @@ class GovernanceStore:
         with self._logs.writing() as connection:
             return record(connection, entry)
 
-    def latest_release(self, connection: Connection, population: str) -> int | None:
-        """Return the log index of a population's newest release, None for none."""
-        return connection.execute(
-            select(releases.c.position)
+    def latest_release(self, connection: Connection, population: str, kind: str = "") -> int | None:
+        """Return the log index of a population's newest release of a kind, None for none.
+
+        Args:
+            connection: a transaction.
+            population: whose releases.
+            kind: one of `KINDS`; empty for the newest of any kind.
+        """
+        if kind not in ("", *KINDS):
+            return None
+        newest_first = (
+            select(releases.c.body, releases.c.position)
             .where(releases.c.population == population)
             .order_by(releases.c.version.desc())
-            .limit(1)
-        ).scalar_one_or_none()
+        )
+        # The kind stays in the signed body alone, where no column can come to disagree with it.
+        for row in connection.execute(newest_first if kind else newest_first.limit(1)):
+            if not kind or ReleaseManifest.from_json(parse_canonical(row.body)).kind == kind:
+                return int(row.position)
+        return None
 
     def _notice(self, connection: Connection, entry: GovernanceEntry) -> int:
         notice = NoticeDocument.from_json(entry.body)
@@ -274,6 +286,10 @@ def check_release(
         task.target_delta,
     ):
         raise FailedPrecondition(f"{name}: expected population, catalogue and delta of its task")
+    if release.kind != (taught := kind_of(plan.statistic for plan in task.rounds)):
+        raise FailedPrecondition(
+            f"{name}: expected the kind {taught!r} its task teaches, got {release.kind!r}"
+        )
     named = release.reservations
     if not named or len(set(named)) != len(named):
         raise FailedPrecondition(f"{name}: expected at least one reservation, each once")

@@ -104,10 +104,12 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
     def LatestRelease(  # noqa: N802
         self, request: ledger_pb2.LatestReleaseRequest, context: grpc.ServicerContext
     ) -> ledger_pb2.LatestReleaseReply:
-        """Return a population's newest release with its proofs."""
+        """Return a population's newest release of a kind with its proofs."""
         with refusing(context, "LatestRelease"):
             with self._node.database.reading() as connection:
-                index = self._node.governance.latest_release(connection, request.population)
+                index = self._node.governance.latest_release(
+                    connection, request.population, request.kind
+                )
             if index is None:
                 return ledger_pb2.LatestReleaseReply()
             entry = self._logged_entry(index, request.known_size)

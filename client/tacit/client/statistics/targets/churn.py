@@ -126,6 +126,17 @@ def features(histories: Histories, cutoff_ms: int, horizon_ms: int) -> tuple[Int
     return at_risk, np.column_stack(columns)
 
 
+def known(histories: Histories) -> npt.NDArray[np.bool_]:
+    """Tell which features each user lets be known, `(n_users, len(FEATURES))`.
+
+    Every feature counts the permitted events; the share of strong signals says something only
+    where one of them is permitted.
+    """
+    told = np.ones((histories.n_users, len(FEATURES)), dtype=np.bool_)
+    told[:, FEATURES.index("share of strong signals")] = histories.permitted[:, _STRONG].any(axis=1)
+    return told
+
+
 def _extremes(owners: IntArray, times: IntArray, n_users: int) -> tuple[IntArray, IntArray]:
     """Give the first and the last time of each user, `(n_users,)`; -1 for users without events."""
     first = np.full(n_users, -1, dtype=np.int64)

@@ -34,6 +34,21 @@ FEATURES = (
 )
 """Public names of the features, in order; every value is in [-1, 1], 0 where not permitted."""
 
+_GOALS = ("add_to_cart", "purchase")
+_READS: tuple[tuple[str, ...], ...] = (
+    (),
+    ("product_view",),
+    ("page_view", "scroll"),
+    ("search",),
+    ("dwell",),
+    (),
+    (),
+    _GOALS,
+    _GOALS,
+    (),
+)
+"""Signals one of which must be permitted for a feature to be known; none: any event will do."""
+
 SESSION_GAP_MS = 1_800_000
 MOMENTS = (1, 2, 4, 8, 16)
 
@@ -84,6 +99,33 @@ def features(histories: Histories) -> tuple[IntArray, FloatArray]:
     at = (histories.indptr[1:] - 1)[np.diff(histories.indptr) > 0]
     journey = _journey(histories)
     return journey.users[at], _features(histories, journey, at)
+
+
+def present(histories: Histories, now_ms: int) -> tuple[IntArray, FloatArray]:
+    """Describe the users who are in a session now that has reached no goal, as `rows` trains on.
+
+    Args:
+        histories: the batch.
+        now_ms: the moment, Unix milliseconds; who has a newer event is left out.
+
+    Returns:
+        `(m,)` users, increasing, and `(m, len(FEATURES))`.
+    """
+    users, found = features(histories)
+    at = histories.indptr[1:][users] - 1
+    idle_ms = now_ms - histories.times_ms[at]
+    browsing = (idle_ms >= 0) & (idle_ms < SESSION_GAP_MS)
+    browsing &= _journey(histories).goals_in_session[at] == 0
+    return users[browsing], found[browsing]
+
+
+def known(histories: Histories) -> BoolArray:
+    """Tell which features each user lets be known, `(n_users, len(FEATURES))`; see `_READS`."""
+    columns = [
+        _permit(histories, *names) if names else np.ones(histories.n_users, dtype=np.bool_)
+        for names in _READS
+    ]
+    return np.column_stack(columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +191,7 @@ def _features(histories: Histories, journey: _Journey, at: IntArray) -> FloatArr
         return np.asarray(running[at] - (running[start] - amounts[start]), dtype=np.float64)
 
     def counted(scale: float, *names: str) -> FloatArray:
-        found = bounded(in_session(_is(histories, *names).astype(np.int64)), scale)
-        return np.where(_permit(histories, *names)[users], found, 0.0)
+        return bounded(in_session(_is(histories, *names).astype(np.int64)), scale)
 
     seconds = np.where(_is(histories, "dwell"), histories.values, 0.0)
     dwell_ms = np.rint(np.clip(seconds, 0.0, _LONGEST_DWELL_MS / 1000.0) * 1000.0)
@@ -161,21 +202,20 @@ def _features(histories: Histories, journey: _Journey, at: IntArray) -> FloatArr
     past_goals = (journey.goals[at] - (journey.goals[first] - goal[first])).astype(np.float64)
     last_goal = journey.last_goal_ms[at]
     since_goal = bounded((times[at] - last_goal) / 1000.0, 7.0 * _DAY_S)
-    goals_known = _permit(histories, "add_to_cart", "purchase")[users]
     apart = (times[start] - times[np.maximum(start - 1, 0)]) / 1000.0
     columns = (
         np.ones(len(at)),
         counted(4.0, "product_view"),
         counted(4.0, "page_view", "scroll"),
         counted(1.0, "search"),
-        np.where(_permit(histories, "dwell")[users], looked, 0.0),
+        looked,
         bounded(elapsed, 300.0),
         np.where(journey.position[at] > 1, bounded(pace, 30.0), 0.0),
-        np.where(goals_known, bounded(past_goals, 2.0), 0.0),
-        np.where(goals_known, np.where(last_goal >= 0, since_goal, 1.0), 0.0),
+        bounded(past_goals, 2.0),
+        np.where(last_goal >= 0, since_goal, 1.0),
         np.where(start > first, bounded(apart, _DAY_S), 1.0),
     )
-    return np.column_stack(columns)
+    return np.where(known(histories)[users], np.column_stack(columns), 0.0)
 
 
 def _is(histories: Histories, *names: str) -> BoolArray:

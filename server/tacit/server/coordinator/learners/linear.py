@@ -149,9 +149,12 @@ class LinearLearner:
         """Return the posterior of each regression, float64, as `LinearModel` reads it.
 
         `coefficients`, `means` `(n, d)`, `covariance` `(n, d, d)`, `base_rate`,
-        `residual_variance`, `drowned` `(n,)`. Targets are taken to be 0 or 1 (then `y^2 = y` gives
-        the residual variance); for other targets in [0, 1] it is an upper bound. Where
-        `drowned` is 1, noise left nothing to learn from and the regression is its mean.
+        `residual_variance`, `drowned` `(n,)`. The target's public parameters go with them, each a
+        `parameter_…` `()`: by them devices compute the features that were trained on.
+
+        Targets are taken to be 0 or 1 (then `y^2 = y` gives the residual variance); for other
+        targets in [0, 1] it is an upper bound. Where `drowned` is 1, noise left nothing to learn
+        from and the regression is its mean.
 
         Raises:
             BadHistory: the history is not the one round.
@@ -159,7 +162,10 @@ class LinearLearner:
         check_history(self.rounds(), history)
         sums = history[0].values.reshape(self._target.n_blocks, self._width)
         fits = [regress(row, self._target.n_features, history[0].noise_std) for row in sums]
-        return {name: np.stack([fit[name] for fit in fits]) for name in fits[0]}
+        model: PublicArrays = {name: np.stack([fit[name] for fit in fits]) for name in fits[0]}
+        for name, value in self._target.parameters.items():
+            model[f"parameter_{name}"] = np.asarray(value, dtype=np.float64)
+        return model
 
 
 def regress(sums: FloatArray, n_features: int, noise_std: float) -> dict[str, FloatArray]:
