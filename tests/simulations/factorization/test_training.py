@@ -69,7 +69,7 @@ def test_without_noise_claims_nothing_and_learns_more(learner: str) -> None:
 
 @pytest.mark.parametrize("learner", ["factorization", "factorization-opacus"])
 def test_says_when_noise_drowned_the_signal(learner: str) -> None:
-    found = report(learner, 0.2)
+    found = simulate(generate(100), SimulationOptions(learner=learner, epsilon=0.5))
     assert any("fell back to the popularity ranking" in note for note in found.trained.notes)
 
 
