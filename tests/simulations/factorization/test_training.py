@@ -67,9 +67,13 @@ def test_without_noise_claims_nothing_and_learns_more(learner: str) -> None:
     assert found.evaluation.means["ndcg@100"] > 1.2 * found.popularity.means["ndcg@100"]
 
 
-@pytest.mark.parametrize("learner", ["factorization", "factorization-opacus"])
-def test_says_when_noise_drowned_the_signal(learner: str) -> None:
-    found = simulate(generate(100), SimulationOptions(learner=learner, epsilon=0.5))
+# The sampled learner cannot spend less than about 0.6 in the rounds it has.
+@pytest.mark.parametrize(
+    ("learner", "users", "epsilon"),
+    [("factorization", 60, 0.05), ("factorization-opacus", 300, 0.6)],
+)
+def test_says_when_noise_drowned_the_signal(learner: str, users: int, epsilon: float) -> None:
+    found = simulate(generate(users), SimulationOptions(learner=learner, epsilon=epsilon))
     assert any("fell back to the popularity ranking" in note for note in found.trained.notes)
 
 
