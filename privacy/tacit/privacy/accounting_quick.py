@@ -21,9 +21,7 @@ from tacit.privacy.gaussian_event import GaussianEvent
 RENYI = "tacit-rdp"
 
 
-def epsilon_without_libraries(
-    events: Sequence[GaussianEvent], target_delta: float
-) -> EpsilonClaim:
+def epsilon_without_libraries(events: Sequence[GaussianEvent], target_delta: float) -> EpsilonClaim:
     """Compose events as `accounting.epsilon` does, confirmed by our own Renyi bound alone.
 
     Guarantee: that of `accounting.epsilon`, without an independent implementation behind it.

@@ -12,6 +12,7 @@ was (8, 6,040).
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -83,7 +84,7 @@ def expected_utility(n_users: int, epsilon: float) -> ExpectedUtility:
             f"users × ε is {effective:,.6g}, {side} the measured range {least:,} to {most:,}; "
             "nothing is extrapolated",
         )
-    for (left, low), (right, high) in zip(MEASURED, MEASURED[1:], strict=False):
+    for (left, low), (right, high) in itertools.pairwise(MEASURED):
         if effective <= right:
             share = math.log(effective / left) / math.log(right / left)
             return ExpectedUtility(round(low + share * (high - low), 3), NOT_PRIVATE, "")

@@ -35,7 +35,7 @@ def explain(statement: AccountStatement) -> tuple[tuple[str, str], ...]:
         ),
         (
             "Delta",
-            f"δ = {account.target_delta:g} is the probability mass on which the bound may fail"
+            f"δ = {account.target_delta!r} bounds the probability by which ε may be exceeded"
             + (f"; it lies below 1/{cohort:,}, one over the largest cohort." if cohort else "."),
         ),
         (
@@ -50,7 +50,7 @@ def explain(statement: AccountStatement) -> tuple[tuple[str, str], ...]:
         (
             "Accountant",
             f"{spent.accountant} {spent.accountant_version} composed the stored events "
-            f"({checks} agrees); ε is between {spent.epsilon_lower:g} and {spent.epsilon:g}, and "
+            f"({checks} agrees); ε is between {spent.epsilon_lower!r} and {spent.epsilon!r}, and "
             "the upper figure is what is claimed. `tacit ledger verify` and `tacit budget facts` "
             "have independent libraries confirm it.",
         ),
@@ -69,13 +69,13 @@ def _claim(statement: AccountStatement) -> str:
     account, spent = statement.account, statement.spent
     if not any(one.counts for one in statement.reservations):
         return (
-            f"Nothing was spent yet of a cap of ε {account.cap_epsilon:g} at δ "
-            f"{account.target_delta:g}; so nothing was released and nothing is claimed."
+            f"Nothing was spent yet of a cap of ε {account.cap_epsilon!r} at δ "
+            f"{account.target_delta!r}; so nothing was released and nothing is claimed."
         )
     return (
         f"Everything released from account {account.account_id} for population "
-        f"{account.population} is, together, at most ({spent.epsilon:g}, {account.target_delta:g})"
-        f"-DP, of a cap of {account.cap_epsilon:g}. "
+        f"{account.population} is, together, at most ({spent.epsilon!r}, {account.target_delta!r})"
+        f"-DP, of a cap of {account.cap_epsilon!r}. "
         f"{_odds(spent.epsilon)}"
         f"{_open(statement)}"
     )
@@ -88,19 +88,25 @@ def _odds(epsilon: float) -> str:
         return "At so large an ε the bound limits hardly anything. "
     return (
         "Whatever an attacker already knows, seeing the releases changes the odds of one user "
-        f"having taken part by at most a factor of {factor:,.3g} (e^ε), except with probability δ:"
+        f"having taken part by at most a factor of {factor:,.3g} (e^ε), up to the δ below:"
         f" from even odds to at most {sure:.2%} sure. "
     )
 
 
 def _open(statement: AccountStatement) -> str:
     waiting = statement.count(ReservationState.RESERVED)
-    if not waiting:
-        return "Every spend was committed to a release or provably never used."
-    return (
-        f"{waiting} reserved but not committed {'spend counts' if waiting == 1 else 'spends count'}"
-        " as spent, because noise may have been drawn for them."
+    aborted = statement.count(ReservationState.ABORTED)
+    text = (
+        f"Reserved but not committed: {waiting}, counted as spent because noise may have been "
+        "drawn. "
+        if waiting
+        else "Every spend that counts was committed to the noised sum it paid for. "
     )
+    if aborted:
+        text += (
+            f"Aborted: {aborted}, not counted, on the coordinator's word that no noise was drawn."
+        )
+    return text.rstrip()
 
 
 def _trust(level: str) -> str:

@@ -17,7 +17,7 @@ from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.task import TaskManifest
 from tacit.privacy.trust import ASSUMPTIONS, CLAIMS, EXCLUSIONS
 from tacit.server.budget.accountant import Accountant
-from tacit.server.budget.statement import replay
+from tacit.server.budget.statement import account_statements
 from tacit.server.ledger.contents import LedgerContents
 
 TYPE = "tacit.privacy-facts/1"
@@ -25,7 +25,7 @@ TYPE = "tacit.privacy-facts/1"
 
 @dataclass(frozen=True, slots=True)
 class ReleaseFacts:
-    """What is claimed of one release and of everything its account released so far.
+    """What is claimed of one release, and what its account had spent by then.
 
     Attributes:
         ledger_key: Hex; the ledger that all of this was derived from.
@@ -33,7 +33,7 @@ class ReleaseFacts:
         task: The task that trained it.
         paid: The reservations whose noised sums it was computed from.
         claim: Of these reservations, recomputed and confirmed by every accountant in it.
-        lifetime: Of everything spent on the account, this release included.
+        lifetime_epsilon: Of everything reserved or committed on its account when it was released.
         cap_epsilon: The account's cap.
     """
 
@@ -42,7 +42,7 @@ class ReleaseFacts:
     task: TaskManifest
     paid: tuple[Reservation, ...]
     claim: EpsilonClaim
-    lifetime: EpsilonClaim
+    lifetime_epsilon: float
     cap_epsilon: float
 
     def to_json(self) -> dict[str, object]:
@@ -66,7 +66,7 @@ class ReleaseFacts:
             "epsilon": claim.epsilon,
             "epsilon_lower": claim.epsilon_lower,
             "delta": claim.target_delta,
-            "lifetime_epsilon": self.lifetime.epsilon,
+            "lifetime_epsilon": self.lifetime_epsilon,
             "cap_epsilon": self.cap_epsilon,
             "budget_account": task.budget_account,
             "trust_level": task.trust_level,
@@ -108,10 +108,10 @@ class ReleaseFacts:
             "implementation": f"tacit {version('tacit')} derived this card; the ledger does not "
             "record what the coordinator ran",
             "security_rationale": (
-                f"the {len(self.paid)} spends were durable and in the public governance log before "
-                "their noised sums left the coordinator; contributions are checked to lie within "
-                "the integer norm on the device and at the gateway; signatures, caps and every "
-                f"stated epsilon were re-derived from the log of ledger key {self.ledger_key}"
+                f"each of the {len(self.paid)} spends stands in the governance log before the "
+                "commit to its noised sum; devices and gateway check every contribution against "
+                "the integer norm; signatures, caps and every stated epsilon were derived again "
+                f"from the log of ledger key {self.ledger_key}"
             ),
         }
 
@@ -126,31 +126,24 @@ def release_facts(contents: LedgerContents, accountant: Accountant) -> tuple[Rel
     Raises:
         VerificationFailed: The governance log breaks a rule; then it has no facts.
     """
-    history = replay(contents, accountant)
     cards: list[ReleaseFacts] = []
-    for releases in history.releases.values():
-        for position, release in enumerate(releases):
-            task = history.tasks[release.task_sha256]
-            account = history.accounts[task.budget_account]
-            held = history.reservations[task.budget_account]
-            until = {name for one in releases[: position + 1] for name in one.reservations}
-            paid = tuple(one for one in held if one.reservation_id in release.reservations)
-            total = tuple(one for one in held if one.reservation_id in until)
+    for statement in account_statements(contents, accountant):
+        tasks = {task.digest().hex(): task for task in statement.tasks}
+        after = [step for step in statement.steps if step.kind == "release"]
+        for release, step in zip(statement.releases, after, strict=True):
+            paid = tuple(
+                one for one in statement.reservations if one.reservation_id in release.reservations
+            )
+            events = [event for one in paid for event in one.events]
             cards.append(
                 ReleaseFacts(
                     ledger_key=contents.keys.ledger_key.hex(),
                     release=release,
-                    task=task,
+                    task=tasks[release.task_sha256],
                     paid=paid,
-                    claim=_claim(accountant, paid, release.target_delta),
-                    lifetime=_claim(accountant, total, release.target_delta),
-                    cap_epsilon=account.cap_epsilon,
+                    claim=accountant.claim(events, release.target_delta),
+                    lifetime_epsilon=step.spent_epsilon,
+                    cap_epsilon=statement.account.cap_epsilon,
                 )
             )
     return tuple(cards)
-
-
-def _claim(
-    accountant: Accountant, reservations: tuple[Reservation, ...], delta: float
-) -> EpsilonClaim:
-    return accountant.claim([event for one in reservations for event in one.events], delta)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 from tacit.privacy.accounting import EpsilonClaim
 from tacit.privacy.accounting_quick import epsilon_without_libraries
@@ -86,18 +85,6 @@ class AccountStatement:
         }
 
 
-def replay(contents: LedgerContents, accountant: Accountant) -> GovernanceHistory:
-    """Replay the governance log and refuse one that breaks a rule.
-
-    Raises:
-        VerificationFailed: With every finding.
-    """
-    history = replay_governance(contents.logs[GOVERNANCE].entries, contents.keys, accountant)
-    if history.findings:
-        raise VerificationFailed(tuple(history.findings))
-    return history
-
-
 def account_statements(
     contents: LedgerContents, accountant: Accountant | None = None
 ) -> tuple[AccountStatement, ...]:
@@ -111,7 +98,9 @@ def account_statements(
         VerificationFailed: The governance log breaks a rule; then no figure of it is shown.
     """
     accountant = accountant or Accountant(epsilon_without_libraries)
-    history = replay(contents, accountant)
+    history = replay_governance(contents.logs[GOVERNANCE].entries, contents.keys, accountant)
+    if history.findings:
+        raise VerificationFailed(tuple(history.findings))
     entries = [GovernanceEntry.parse(data) for data in contents.logs[GOVERNANCE].entries]
     steps = timelines(entries, history.accounts, accountant)
     return tuple(
@@ -163,8 +152,6 @@ def _statement(
         tasks=tuple(
             task for task in history.tasks.values() if task.budget_account == account.account_id
         ),
-        releases=tuple(
-            cast(list[ReleaseManifest], history.releases.get(account.population, []))
-        ),
+        releases=tuple(history.releases.get(account.population, ())),
         steps=steps,
     )
