@@ -35,7 +35,8 @@ def print_statement(console: Console, statement: AccountStatement) -> None:
         )
     console.print(table)
     console.print(
-        f"At δ = {account.target_delta!r}, {_BESIDE}. Released: ε {_exact(statement.released.epsilon)}. "
+        f"At δ = {account.target_delta!r}, {_BESIDE}. "
+        f"Released: ε {_exact(statement.released.epsilon)}. "
         f"Accountant: {spent.accountant} {spent.accountant_version}.",
         highlight=False,
     )
@@ -95,7 +96,8 @@ def print_facts(console: Console, card: dict[str, Any]) -> None:
     for name, value in (
         (
             "ε, δ",
-            f"{_exact(card['epsilon'])}, {card['delta']!r} (ε at least {_exact(card['epsilon_lower'])})",
+            f"{_exact(card['epsilon'])}, {card['delta']!r} (ε at least "
+            f"{_exact(card['epsilon_lower'])})",
         ),
         (
             "lifetime ε",
@@ -131,8 +133,9 @@ def print_what_if(console: Console, answer: Answer) -> None:
     """Print a plan, its expected utility and what an account would have left."""
     plan = answer.plan
     console.print(
-        f"ε {_exact(plan.epsilon)} at δ {plan.target_delta!r}: {plan.rounds} rounds at noise multiplier "
-        f"z = {plan.noise_multiplier:.6g} (found: {plan.solved_for.replace('_', ' ')})",
+        f"ε {_exact(plan.epsilon)} at δ {plan.target_delta!r}: {plan.rounds} rounds at "
+        f"noise multiplier z = {plan.noise_multiplier:.6g} "
+        f"(found: {plan.solved_for.replace('_', ' ')})",
         highlight=False,
     )
     console.print(
@@ -180,8 +183,9 @@ def _account_after(console: Console, after: AccountAfter) -> None:
     console.print(table)
     verdict = "The account would admit it" if after.admitted else "The account would refuse it"
     console.print(
-        f"{verdict}: purpose {after.purpose} would be at ε {_exact(after.quota_spent_after)} of its "
-        f"{_exact(after.quota_epsilon)}. Composed from events; adding ε would have said {_exact(after.added)}.",
+        f"{verdict}: purpose {after.purpose} would be at ε {_exact(after.quota_spent_after)} of "
+        f"its {_exact(after.quota_epsilon)}. Composed from events; adding ε would have said "
+        f"{_exact(after.added)}.",
         highlight=False,
     )
 
