@@ -10,11 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tacit.privacy.accounting import ACCOUNTANT, ACCOUNTANT_VERSION
 from tacit.server.budget.statement import AccountStatement
 from tacit.simulations.expected_utility import ERROR, METRIC, SOURCE
 from tacit.simulations.what_if import AccountAfter, Answer
 
-_BESIDE = "per user, add/remove, every round charged, no sampling claimed"
+_BESIDE = "trust level central, per user, add/remove, every round charged, no sampling claimed"
+_EXCLUDED = "What ε does not cover: tacit budget explain."
 
 
 def print_statement(console: Console, statement: AccountStatement) -> None:
@@ -37,7 +39,7 @@ def print_statement(console: Console, statement: AccountStatement) -> None:
     console.print(
         f"At δ = {account.target_delta!r}, {_BESIDE}. "
         f"Released: ε {_exact(statement.released.epsilon)}. "
-        f"Accountant: {spent.accountant} {spent.accountant_version}.",
+        f"Accountant: {spent.accountant} {spent.accountant_version}. {_EXCLUDED}",
         highlight=False,
     )
     if statement.reservations:
@@ -74,7 +76,11 @@ def print_history(console: Console, statement: AccountStatement) -> None:
             _exact(step.released_epsilon),
         )
     console.print(table)
-    console.print(f"ε {_BESIDE}.", highlight=False)
+    spent = statement.spent
+    console.print(
+        f"ε at {_BESIDE}. Accountant: {spent.accountant} {spent.accountant_version}. {_EXCLUDED}",
+        highlight=False,
+    )
 
 
 def print_explanation(
@@ -140,7 +146,7 @@ def print_what_if(console: Console, answer: Answer) -> None:
     )
     console.print(
         f"{_BESIDE[0].upper()}{_BESIDE[1:]}; no correct analysis gives less than ε "
-        f"{_exact(plan.epsilon_lower)}.",
+        f"{_exact(plan.epsilon_lower)}. Accountant: {ACCOUNTANT} {ACCOUNTANT_VERSION}.",
         highlight=False,
     )
     if answer.account is not None:

@@ -67,6 +67,8 @@ def history(state: Path, account: str | None, as_json: bool) -> None:
         steps = [
             {
                 "account_id": one.account.account_id,
+                "cap_epsilon": one.account.cap_epsilon,
+                "spent": one.spent.to_json(),
                 "steps": [step.to_json() for step in one.steps],
             }
             for one in statements

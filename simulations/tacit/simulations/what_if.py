@@ -6,9 +6,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from tacit.privacy import what_if as formulas
-from tacit.privacy.accounting import GaussianEvent, epsilon_bound, round_up
+from tacit.privacy.accounting import (
+    ACCOUNTANT,
+    ACCOUNTANT_VERSION,
+    GaussianEvent,
+    epsilon_bound,
+    round_up,
+)
 from tacit.privacy.budget import composed_events
 from tacit.privacy.errors import BadParameter
+from tacit.privacy.trust import EXCLUSIONS
 from tacit.server.budget.statement import AccountStatement
 from tacit.simulations.expected_utility import ExpectedUtility, expected_utility
 
@@ -67,11 +74,13 @@ class Answer:
         return {
             "plan": {
                 **asdict(self.plan),
+                "trust_level": "central",
                 "unit": "user",
                 "neighboring_relation": "add_remove",
                 "participation": "full",
                 "sampling": "none",
-                "accountant": "tacit-gaussian",
+                "accountant": f"{ACCOUNTANT} {ACCOUNTANT_VERSION}",
+                "exclusions": list(EXCLUSIONS),
             },
             "users": self.n_users,
             "expected_utility": self.utility and self.utility.to_json(),
