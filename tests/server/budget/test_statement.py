@@ -119,16 +119,16 @@ def test_accounts_are_found_by_name(contents: LedgerContents) -> None:
         find_account((), None)
 
 
-@pytest.mark.parametrize("read", [account_statements, lambda c: release_facts(c, Accountant())])
+@pytest.mark.parametrize("read", [account_statements, release_facts])
 def test_no_figure_comes_from_a_log_that_breaks_a_rule(
-    contents: LedgerContents, read: Callable[[LedgerContents], object]
+    contents: LedgerContents, read: Callable[[LedgerContents, Accountant], object]
 ) -> None:
     log = contents.logs["governance"]
     without_spend = tuple(entry for entry in log.entries if b"task-1/2" not in entry)
     assert len(without_spend) < len(log.entries)
     logs = {**contents.logs, "governance": LogContents(without_spend, log.notes)}
     with pytest.raises(VerificationFailed):
-        read(dataclasses.replace(contents, logs=logs))
+        read(dataclasses.replace(contents, logs=logs), Accountant())
 
 
 def test_no_figure_for_a_trust_level_that_is_charged_otherwise(

@@ -54,7 +54,7 @@ def explain(statement: AccountStatement) -> tuple[tuple[str, str], ...]:
             "the upper figure is what is claimed. `tacit ledger verify` and `tacit budget facts` "
             "have independent libraries confirm it.",
         ),
-        ("Not covered", "; ".join(EXCLUSIONS) + "."),
+        ("Not covered", _sentence("; ".join(EXCLUSIONS))),
         (
             "Not meant",
             "ε does not say how likely a leak is, that a model knows nothing about a group, or "
@@ -83,12 +83,13 @@ def _claim(statement: AccountStatement) -> str:
 
 def _odds(epsilon: float) -> str:
     factor = math.exp(min(epsilon, math.log(_LARGEST_ODDS)))
-    sure = factor / (1.0 + factor)
+    sure = math.ceil(factor / (1.0 + factor) * 1e4) / 1e4  # bounds are rounded up for show, too
+    factor = math.ceil(factor * 100.0) / 100.0
     if factor >= _LARGEST_ODDS:
         return "At so large an ε the bound limits hardly anything. "
     return (
         "Whatever an attacker already knows, seeing the releases changes the odds of one user "
-        f"having taken part by at most a factor of {factor:,.3g} (e^ε), up to the δ below:"
+        f"having taken part by at most a factor of {factor:,.2f} (e^ε), up to the δ below:"
         f" from even odds to at most {sure:.2%} sure. "
     )
 
@@ -114,3 +115,7 @@ def _trust(level: str) -> str:
     if sentence is None:
         return "Nothing may be said of this level."
     return f"“{sentence}” This assumes: {ASSUMPTIONS[level]}."
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

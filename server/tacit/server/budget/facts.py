@@ -1,6 +1,6 @@
 """The privacy facts of a release, for officers and registries: derived from the ledger alone.
 
-The fields are those that NIST SP 800-226 (2025, sections 2 to 4) asks of anyone who evaluates a
+The fields are those that NIST SP 800-226 (2025) asks of anyone who evaluates a
 differential-privacy guarantee, and that public deployment registries list (Dwork, Kohli, Mulligan
 2019, doi:10.29012/jpc.689): unit, relation, epsilon, delta, trust model, composition, mechanism,
 accountant, what is left out and why it should be believed. Nothing in a card is typed by hand.
