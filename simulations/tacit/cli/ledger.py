@@ -12,19 +12,17 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from tacit.cli._ledger_path import check_is_ledger
 from tacit.privacy.errors import PrivacyError
 from tacit.privacy.governance import GovernanceEntry
 from tacit.server.errors import ServerError, VerificationFailed
 from tacit.server.ledger.contents import read_database, read_export
 from tacit.server.ledger.database import DATABASE_FILE
 from tacit.server.ledger.export import export_ledger
-from tacit.server.ledger.keys import KEYS_FILE
 from tacit.server.ledger.log import GOVERNANCE
 from tacit.server.ledger.verify import VerificationReport, verify_export
 
 _KEY_BYTES = 32
-_SQLITE = b"SQLite format 3\0"
-_DEMO_EXPORT = "ledger-export"
 _PATH = click.Path(exists=True, path_type=Path)
 
 
@@ -50,7 +48,7 @@ def verify(path: Path, key_hex: str | None, known: tuple[Path, ...], as_json: bo
     """Re-derive every root, signature, budget and epsilon of the ledger at PATH."""
     key = None if key_hex is None else _key(key_hex)
     if not as_json:
-        _check_is_ledger(path)
+        check_is_ledger(path)
     notes = [one.read_bytes() for one in known]
     try:
         with _patience("re-deriving roots and epsilon"):
@@ -75,7 +73,7 @@ def verify(path: Path, key_hex: str | None, known: tuple[Path, ...], as_json: bo
 @click.option("--json", "as_json", is_flag=True, help="Print the entries as JSON.")
 def show(path: Path, as_json: bool) -> None:
     """List the governance log at PATH, without verifying it."""
-    _check_is_ledger(path)
+    check_is_ledger(path)
     try:
         is_export = path.is_dir() and not (path / DATABASE_FILE).exists()
         contents = read_export(path) if is_export else read_database(path)
@@ -101,7 +99,7 @@ def show(path: Path, as_json: bool) -> None:
 )
 def export(directory: Path, database: Path) -> None:
     """Write everything the ledger published to DIRECTORY, for anyone to verify."""
-    _check_is_ledger(database)
+    check_is_ledger(database)
     try:
         contents = export_ledger(database, directory)
     except ServerError as error:
@@ -118,23 +116,6 @@ def _key(text: str) -> bytes:
     if len(key) != _KEY_BYTES:
         raise click.BadParameter("expected 64 hexadecimal digits", param_hint="'--key'")
     return key
-
-
-def _check_is_ledger(path: Path) -> None:
-    """Say what was expected where PATH is plainly something else."""
-    if path.is_dir():
-        if (path / DATABASE_FILE).is_file() or (path / KEYS_FILE).is_file():
-            return
-        hint = f"; try {path / _DEMO_EXPORT}" if (path / _DEMO_EXPORT).is_dir() else ""
-    else:
-        with path.open("rb") as file:
-            if file.read(len(_SQLITE)) == _SQLITE:
-                return
-        hint = ""
-    raise click.ClickException(
-        f"expected an exported ledger ({KEYS_FILE} in it), a ledger node's state directory or its "
-        f"{DATABASE_FILE}, got {path}{hint}"
-    )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tacit.privacy.task import RoundPlan, TaskManifest
+from tacit.privacy.trust import CLAIMS
 from tacit.server.coordinator.checkpoint import Checkpoint
 from tacit.server.ledger.database import DATABASE_FILE
 from tacit.server.ledger.export import export_ledger
@@ -17,7 +18,7 @@ from tacit.simulations.demo.deployment import ACCOUNT, Deployment
 from tacit.simulations.demo.population import DemoPopulation
 from tacit.simulations.errors import DemoFailed
 
-CLAIM = "Released models are (ε,δ) user-level DP. The operator can see your contribution."
+CLAIM = CLAIMS["central"]
 """The sentence of trust level `central`; no other may be said of it (SECURITY.md)."""
 
 

@@ -1,0 +1,121 @@
+"""What a statement means and what it does not, in plain words, built from its own figures."""
+
+from __future__ import annotations
+
+import math
+
+from tacit.privacy.budget import ReservationState
+from tacit.privacy.trust import ASSUMPTIONS, CLAIMS, EXCLUSIONS
+from tacit.server.budget.statement import AccountStatement
+
+_LARGEST_ODDS = 1e6
+
+
+def explain(statement: AccountStatement) -> tuple[tuple[str, str], ...]:
+    """Return (heading, sentences) in reading order.
+
+    Every figure comes from the statement; nothing is claimed of an account that spent nothing.
+    """
+    account, spent = statement.account, statement.spent
+    levels = sorted({task.trust_level for task in statement.tasks}) or ["central"]
+    cohort = max((task.cohort_max for task in statement.tasks), default=0)
+    checks = ", ".join(f"{c.accountant} {c.accountant_version}" for c in spent.cross_checks)
+    sections = [
+        ("The claim", _claim(statement)),
+        *((f"Trust level {one}", _trust(one)) for one in levels),
+        (
+            "Unit",
+            "One user, that is one device identity, with everything it ever contributed to this "
+            "account: not one event, not one session.",
+        ),
+        (
+            "Adjacency",
+            "The comparison is between the people who took part and the same people with one of "
+            "them added or removed (add/remove), whoever that is.",
+        ),
+        (
+            "Delta",
+            f"δ = {account.target_delta!r} bounds the probability by which ε may be exceeded"
+            + (f"; it lies below 1/{cohort:,}, one over the largest cohort." if cohort else "."),
+        ),
+        (
+            "Participation",
+            "Every user is charged for every round, whether it took part or not; nothing is "
+            "deducted for rounds it missed.",
+        ),
+        (
+            "Sampling",
+            "None is claimed: no part of ε is saved by who happened to be drawn.",
+        ),
+        (
+            "Accountant",
+            f"{spent.accountant} {spent.accountant_version} composed the stored events "
+            f"({checks} agrees); ε is between {spent.epsilon_lower!r} and {spent.epsilon!r}, and "
+            "the upper figure is what is claimed. `tacit ledger verify` and `tacit budget facts` "
+            "have independent libraries confirm it.",
+        ),
+        ("Not covered", _sentence("; ".join(EXCLUSIONS))),
+        (
+            "Not meant",
+            "ε does not say how likely a leak is, that a model knows nothing about a group, or "
+            "that what someone tells others stays secret. What is true of many people can be "
+            "learned, also about somebody who took no part.",
+        ),
+    ]
+    return tuple(sections)
+
+
+def _claim(statement: AccountStatement) -> str:
+    account, spent = statement.account, statement.spent
+    if not any(one.counts for one in statement.reservations):
+        return (
+            f"Nothing was spent yet of a cap of ε {account.cap_epsilon!r} at δ "
+            f"{account.target_delta!r}; so nothing was released and nothing is claimed."
+        )
+    return (
+        f"Everything released from account {account.account_id} for population "
+        f"{account.population} is, together, at most ({spent.epsilon!r}, {account.target_delta!r})"
+        f"-DP, of a cap of {account.cap_epsilon!r}. "
+        f"{_odds(spent.epsilon)}"
+        f"{_open(statement)}"
+    )
+
+
+def _odds(epsilon: float) -> str:
+    factor = math.exp(min(epsilon, math.log(_LARGEST_ODDS)))
+    sure = math.ceil(factor / (1.0 + factor) * 1e4) / 1e4  # bounds are rounded up for show, too
+    factor = math.ceil(factor * 100.0) / 100.0
+    if factor >= _LARGEST_ODDS:
+        return "At so large an ε the bound limits hardly anything. "
+    return (
+        "Whatever an attacker already knows, seeing the releases changes the odds of one user "
+        f"having taken part by at most a factor of {factor:,.2f} (e^ε), up to the δ below:"
+        f" from even odds to at most {sure:.2%} sure. "
+    )
+
+
+def _open(statement: AccountStatement) -> str:
+    waiting = statement.count(ReservationState.RESERVED)
+    aborted = statement.count(ReservationState.ABORTED)
+    text = (
+        f"Reserved but not committed: {waiting}, counted as spent because noise may have been "
+        "drawn. "
+        if waiting
+        else "Every spend that counts was committed to the noised sum it paid for. "
+    )
+    if aborted:
+        text += (
+            f"Aborted: {aborted}, not counted, on the coordinator's word that no noise was drawn."
+        )
+    return text.rstrip()
+
+
+def _trust(level: str) -> str:
+    sentence = CLAIMS.get(level)
+    if sentence is None:
+        return "Nothing may be said of this level."
+    return f"“{sentence}” This assumes: {ASSUMPTIONS[level]}."
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

@@ -1,0 +1,149 @@
+"""The privacy facts of a release, for officers and registries: derived from the ledger alone.
+
+The fields are those that NIST SP 800-226 (2025) asks of anyone who evaluates a
+differential-privacy guarantee, and that public deployment registries list (Dwork, Kohli, Mulligan
+2019, doi:10.29012/jpc.689): unit, relation, epsilon, delta, trust model, composition, mechanism,
+accountant, what is left out and why it should be believed. Nothing in a card is typed by hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from tacit.privacy.accounting import EpsilonClaim
+from tacit.privacy.budget import Reservation
+from tacit.privacy.release import ReleaseManifest
+from tacit.privacy.task import TaskManifest
+from tacit.privacy.trust import ASSUMPTIONS, CLAIMS, EXCLUSIONS
+from tacit.server.budget.accountant import Accountant
+from tacit.server.budget.statement import account_statements
+from tacit.server.ledger.contents import LedgerContents
+
+TYPE = "tacit.privacy-facts/1"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseFacts:
+    """What is claimed of one release, and what its account had spent by then.
+
+    Attributes:
+        ledger_key: Hex; the ledger that all of this was derived from.
+        release: The signed manifest.
+        task: The task that trained it.
+        paid: The reservations whose noised sums it was computed from.
+        claim: Of these reservations, recomputed and confirmed by every accountant in it.
+        lifetime_epsilon: Of everything reserved or committed on its account when it was released.
+        cap_epsilon: The account's cap.
+    """
+
+    ledger_key: str
+    release: ReleaseManifest
+    task: TaskManifest
+    paid: tuple[Reservation, ...]
+    claim: EpsilonClaim
+    lifetime_epsilon: float
+    cap_epsilon: float
+
+    def to_json(self) -> dict[str, object]:
+        """Return the card."""
+        claim, task = self.claim, self.task
+        return {
+            "type": TYPE,
+            "release": {
+                "population": self.release.population,
+                "version": self.release.version,
+                "model_sha256": self.release.model_sha256,
+                "created_at_ms": self.release.created_at_ms,
+                "purpose": task.purpose,
+                "learner": task.learner,
+                "signals": sorted(task.signals),
+                "task_sha256": self.release.task_sha256,
+                "base_release": task.base_release,
+            },
+            "unit": claim.unit,
+            "neighboring_relation": claim.neighboring_relation,
+            "epsilon": claim.epsilon,
+            "epsilon_lower": claim.epsilon_lower,
+            "delta": claim.target_delta,
+            "lifetime_epsilon": self.lifetime_epsilon,
+            "cap_epsilon": self.cap_epsilon,
+            "budget_account": task.budget_account,
+            "trust_level": task.trust_level,
+            "claim": CLAIMS.get(task.trust_level),
+            "assumptions": ASSUMPTIONS.get(task.trust_level),
+            "participation": claim.participation,
+            "participation_bound": task.participation_bound,
+            "sampling": claim.sampling,
+            "cohort": {
+                "min": task.cohort_min,
+                "expected": task.cohort_expected,
+                "max": task.cohort_max,
+            },
+            "mechanism": {
+                "name": "discrete Gaussian on integers, from the operating system's CSPRNG",
+                "rounds": [
+                    {
+                        "round_id": plan.round_id,
+                        "statistic": plan.statistic,
+                        "length": plan.length,
+                        "clipping_norm": plan.clipping_norm,
+                        "integer_norm": plan.integer_norm,
+                        "noise_multiplier": plan.noise_multiplier,
+                    }
+                    for plan in task.rounds
+                ],
+                "events": [event.to_json() for one in self.paid for event in one.events],
+            },
+            "accountant": f"{claim.accountant} {claim.accountant_version}",
+            "cross_checks": [
+                {
+                    "accountant": f"{check.accountant} {check.accountant_version}",
+                    "epsilon": check.epsilon,
+                    "epsilon_lower": check.epsilon_lower or None,
+                }
+                for check in claim.cross_checks
+            ],
+            "exclusions": list(EXCLUSIONS),
+            "implementation": f"tacit {version('tacit')} derived this card; the ledger does not "
+            "record what the coordinator ran",
+            "security_rationale": (
+                f"each of the {len(self.paid)} spends stands in the governance log before the "
+                "commit to its noised sum; devices and gateway check every contribution against "
+                "the integer norm; signatures, caps and every stated epsilon were derived again "
+                f"from the log of ledger key {self.ledger_key}"
+            ),
+        }
+
+
+def release_facts(contents: LedgerContents, accountant: Accountant) -> tuple[ReleaseFacts, ...]:
+    """Derive the facts of every release of a ledger, in order.
+
+    Args:
+        contents: What the ledger published.
+        accountant: One that has its figures confirmed by independent libraries.
+
+    Raises:
+        VerificationFailed: The governance log breaks a rule; then it has no facts.
+    """
+    cards: list[ReleaseFacts] = []
+    for statement in account_statements(contents, accountant):
+        tasks = {task.digest().hex(): task for task in statement.tasks}
+        after = [step for step in statement.steps if step.kind == "release"]
+        for release, step in zip(statement.releases, after, strict=True):
+            paid = tuple(
+                one for one in statement.reservations if one.reservation_id in release.reservations
+            )
+            events = [event for one in paid for event in one.events]
+            cards.append(
+                ReleaseFacts(
+                    ledger_key=contents.keys.ledger_key.hex(),
+                    release=release,
+                    task=tasks[release.task_sha256],
+                    paid=paid,
+                    claim=accountant.claim(events, release.target_delta),
+                    lifetime_epsilon=step.spent_epsilon,
+                    cap_epsilon=statement.account.cap_epsilon,
+                )
+            )
+    return tuple(cards)

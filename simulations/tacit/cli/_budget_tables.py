@@ -1,0 +1,218 @@
+"""How budgets look on a terminal."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tacit.privacy.accounting import ACCOUNTANT, ACCOUNTANT_VERSION
+from tacit.server.budget.statement import AccountStatement
+from tacit.simulations.expected_utility import ERROR, METRIC, SOURCE
+from tacit.simulations.what_if import AccountAfter, Answer
+
+_BESIDE = "trust level central, per user, add/remove, every round charged, no sampling claimed"
+_EXCLUDED = "What ε does not cover: tacit budget explain."
+
+
+def print_statement(console: Console, statement: AccountStatement) -> None:
+    """Print one account."""
+    account, spent = statement.account, statement.spent
+    _heading(console, f"Account {account.account_id}, population {account.population}")
+    table = _table("", "cap ε", "spent ε at most", "and at least")
+    table.add_row(
+        "whole account",
+        _exact(account.cap_epsilon),
+        _exact(spent.epsilon),
+        _exact(spent.epsilon_lower),
+    )
+    for purpose, quota in account.quotas.items():
+        own = statement.by_purpose[purpose]
+        table.add_row(
+            f"quota of {purpose}", _exact(quota), _exact(own.epsilon), _exact(own.epsilon_lower)
+        )
+    console.print(table)
+    console.print(
+        f"At δ = {account.target_delta!r}, {_BESIDE}. "
+        f"Released: ε {_exact(statement.released.epsilon)}. "
+        f"Accountant: {spent.accountant} {spent.accountant_version}. {_EXCLUDED}",
+        highlight=False,
+    )
+    if statement.reservations:
+        table = _table("reservation", "purpose", "state", "noise z")
+        for one in statement.reservations:
+            noise = ", ".join(f"{event.noise_multiplier:.4g}" for event in one.events)
+            table.add_row(one.reservation_id, one.purpose, str(one.state), noise)
+        console.print(table)
+    for release in statement.releases:
+        console.print(
+            f"Release {release.version}: ε {_exact(release.epsilon)}, "
+            f"{len(release.reservations)} reservations, {_time(release.created_at_ms)}",
+            highlight=False,
+        )
+
+
+def print_history(console: Console, statement: AccountStatement) -> None:
+    """Print the steps of one account."""
+    account = statement.account
+    _heading(
+        console,
+        f"Account {account.account_id}, cap ε {_exact(account.cap_epsilon)} at δ "
+        f"{account.target_delta!r}",
+    )
+    table = _table("entry", "time (UTC)", "what", "name", "noise z", "spent ε", "released ε")
+    for step in statement.steps:
+        table.add_row(
+            str(step.index),
+            _time(step.recorded_at_ms),
+            step.kind.removeprefix("budget."),
+            step.name,
+            "" if step.noise_multiplier is None else f"{step.noise_multiplier:.4g}",
+            _exact(step.spent_epsilon),
+            _exact(step.released_epsilon),
+        )
+    console.print(table)
+    spent = statement.spent
+    console.print(
+        f"ε at {_BESIDE}. Accountant: {spent.accountant} {spent.accountant_version}. {_EXCLUDED}",
+        highlight=False,
+    )
+
+
+def print_explanation(
+    console: Console, account_id: str, sections: Sequence[tuple[str, str]]
+) -> None:
+    """Print what a statement means."""
+    _heading(console, f"What account {account_id} claims")
+    for heading, text in sections:
+        console.print(Text.assemble((f"{heading}. ", "bold"), text))
+
+
+def print_facts(console: Console, card: dict[str, Any]) -> None:
+    """Print one privacy facts card, as it stands in its JSON."""
+    release, mechanism = card["release"], card["mechanism"]
+    _heading(console, f"Privacy facts: {release['population']}, release {release['version']}")
+    noise = ", ".join(f"{float(one['noise_multiplier']):.4g}" for one in mechanism["events"])
+    bounds = ", ".join(str(one["integer_norm"]) for one in mechanism["rounds"])
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in (
+        (
+            "ε, δ",
+            f"{_exact(card['epsilon'])}, {card['delta']!r} (ε at least "
+            f"{_exact(card['epsilon_lower'])})",
+        ),
+        (
+            "lifetime ε",
+            f"{_exact(card['lifetime_epsilon'])} of a cap of {_exact(card['cap_epsilon'])}",
+        ),
+        ("unit", card["unit"]),
+        ("relation", card["neighboring_relation"]),
+        ("trust level", f"{card['trust_level']}: {card['claim']}"),
+        ("assumes", card["assumptions"]),
+        ("participation", f"{card['participation']}, bound {card['participation_bound']} rounds"),
+        ("sampling", card["sampling"]),
+        ("mechanism", mechanism["name"]),
+        ("noise z", noise),
+        ("ℓ2 norm", f"at most {bounds} (integers)"),
+        ("accountant", card["accountant"]),
+        *(
+            ("confirmed by", f"{one['accountant']}: {_exact(one['epsilon'])}")
+            for one in card["cross_checks"]
+        ),
+        ("purpose", f"{release['purpose']}, from {', '.join(release['signals'])}"),
+        ("learner", release["learner"]),
+        ("model", f"sha256 {release['model_sha256']}"),
+        ("task", f"sha256 {release['task_sha256']}"),
+        ("not covered", "; ".join(card["exclusions"])),
+        ("implementation", card["implementation"]),
+        ("rationale", card["security_rationale"]),
+    ):
+        table.add_row(Text(name, style="bold"), Text(str(value)))
+    console.print(table)
+
+
+def print_what_if(console: Console, answer: Answer) -> None:
+    """Print a plan, its expected utility and what an account would have left."""
+    plan = answer.plan
+    console.print(
+        f"ε {_exact(plan.epsilon)} at δ {plan.target_delta!r}: {plan.rounds} rounds at "
+        f"noise multiplier z = {plan.noise_multiplier:.6g} "
+        f"(found: {plan.solved_for.replace('_', ' ')})",
+        highlight=False,
+    )
+    console.print(
+        f"{_BESIDE[0].upper()}{_BESIDE[1:]}; no correct analysis gives less than ε "
+        f"{_exact(plan.epsilon_lower)}. Accountant: {ACCOUNTANT} {ACCOUNTANT_VERSION}.",
+        highlight=False,
+    )
+    if answer.account is not None:
+        _account_after(console, answer.account)
+    _heading(console, f"{plan.rounds} rounds at other ε")
+    table = _table("ε", "noise z", f"expected {METRIC}")
+    for other, utility in answer.alternatives:
+        value = "-" if utility is None or utility.value is None else f"{utility.value:.3f}"
+        table.add_row(_exact(other.epsilon), f"{other.noise_multiplier:.4g}", value)
+    console.print(table)
+    _utility(console, answer)
+
+
+def _utility(console: Console, answer: Answer) -> None:
+    utility = answer.utility
+    if utility is None:
+        console.print("Expected utility: not without the number of users (--users).")
+        return
+    users = f"{answer.n_users:,} users"
+    if utility.value is None:
+        console.print(f"Expected utility for {users}: none; {utility.reason}.", highlight=False)
+    else:
+        console.print(
+            f"Expected {METRIC} for {users} at this ε: {utility.value:.3f} (without privacy "
+            f"{utility.not_private:.3f}).",
+            highlight=False,
+        )
+    console.print(
+        f"An expectation, not a promise. Source: {SOURCE}; the study's other points lay within "
+        f"{ERROR}.",
+        highlight=False,
+    )
+
+
+def _account_after(console: Console, after: AccountAfter) -> None:
+    _heading(console, f"Account {after.account_id}, cap ε {_exact(after.cap_epsilon)}")
+    table = _table("", "spent ε", "room for one task of ε")
+    table.add_row("now", _exact(after.spent_before), _exact(after.room_before))
+    table.add_row("after the task", _exact(after.spent_after), _exact(after.room_after))
+    console.print(table)
+    verdict = "The account would admit it" if after.admitted else "The account would refuse it"
+    console.print(
+        f"{verdict}: purpose {after.purpose} would be at ε {_exact(after.quota_spent_after)} of "
+        f"its {_exact(after.quota_epsilon)}. Composed from events; adding ε would have said "
+        f"{_exact(after.added)}.",
+        highlight=False,
+    )
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        numeric = "ε" in name or name in ("noise z", "and at least", "entry") or METRIC in name
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    return table
+
+
+def _heading(console: Console, text: str) -> None:
+    console.print()
+    console.print(Text(text, style="bold"))
+
+
+def _time(at_ms: int) -> str:
+    return f"{datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _exact(epsilon: float) -> str:
+    """Return all six decimals a bound is stated in: rounding it for show could make it false."""
+    return f"{epsilon:.6f}".rstrip("0").rstrip(".") or "0"

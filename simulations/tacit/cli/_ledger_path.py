@@ -1,0 +1,50 @@
+"""Where a ledger is: an export, a node's state directory or database, or inside a demo's state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tacit.server.errors import ServerError
+from tacit.server.ledger.contents import LedgerContents, read_database, read_export
+from tacit.server.ledger.database import DATABASE_FILE
+from tacit.server.ledger.keys import KEYS_FILE
+
+_SQLITE = b"SQLite format 3\0"
+_DEMO_EXPORT = "ledger-export"
+_DEMO_NODE = "ledger"
+
+
+def read_ledger(path: Path) -> LedgerContents:
+    """Read what the ledger at `path` published; of a demo's state directory, its node's database.
+
+    Raises:
+        ClickException: `path` is no ledger and holds none, or cannot be read as one.
+    """
+    if path.is_dir() and not (path / KEYS_FILE).is_file():
+        inside = (path / _DEMO_NODE, path / _DEMO_EXPORT)
+        path = next((one for one in inside if (one / KEYS_FILE).is_file()), path)
+    check_is_ledger(path)
+    try:
+        is_export = path.is_dir() and not (path / DATABASE_FILE).exists()
+        return read_export(path) if is_export else read_database(path)
+    except ServerError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def check_is_ledger(path: Path) -> None:
+    """Say what was expected where PATH is plainly something else."""
+    if path.is_dir():
+        if (path / DATABASE_FILE).is_file() or (path / KEYS_FILE).is_file():
+            return
+        hint = f"; try {path / _DEMO_EXPORT}" if (path / _DEMO_EXPORT).is_dir() else ""
+    else:
+        with path.open("rb") as file:
+            if file.read(len(_SQLITE)) == _SQLITE:
+                return
+        hint = ""
+    raise click.ClickException(
+        f"expected an exported ledger ({KEYS_FILE} in it), a ledger node's state directory or its "
+        f"{DATABASE_FILE}, got {path}{hint}"
+    )

@@ -1,0 +1,49 @@
+"""A real ledger with a released task, a second task half spent, and its export."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tacit.server.ledger.export import export_ledger
+from tacit.server.tls import make_authority
+
+_DEPLOYMENT = Path(__file__).resolve().parent.parent / "server" / "conftest.py"
+
+
+@pytest.fixture(scope="module")
+def demo_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory laid out like a demo's state: the node's state and the export in it."""
+    deployment = _deployment_type()(tmp_path_factory.mktemp("node"), make_authority())
+    try:
+        deployment.run_task()
+        second = deployment.task(rounds=2, z=20.0, task_id="task-2")
+        coordinator = deployment.client("coordinator")
+        coordinator.append_governance("task", second.to_json())
+        coordinator.reserve(deployment.reserve(second, 1))
+        coordinator.commit("main", "task-2/1", hashlib.sha256(b"noised").hexdigest())
+        coordinator.reserve(deployment.reserve(second, 2))
+    finally:
+        deployment.stop()
+    state = tmp_path_factory.mktemp("demo")
+    shutil.copytree(deployment.state_dir, state / "ledger")
+    export_ledger(deployment.state_dir, state / "ledger-export")
+    return state
+
+
+def _deployment_type() -> Any:
+    """Load the deployment that the server's tests use."""
+    name = "tests_server_deployment"
+    spec = importlib.util.spec_from_file_location(name, _DEPLOYMENT)
+    if spec is None or spec.loader is None:
+        pytest.fail(f"{_DEPLOYMENT} cannot be loaded")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module.Deployment
