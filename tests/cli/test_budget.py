@@ -143,6 +143,11 @@ def test_delta_must_lie_below_one_over_the_users() -> None:
     assert run(*arguments, "--delta", "0.0009").exit_code == 0
 
 
+@pytest.mark.parametrize("epsilon", ["1e300", "1e13", "1e-9"])
+def test_an_epsilon_that_cannot_be_accounted_is_one_line(epsilon: str) -> None:
+    refused(run("what-if", "--epsilon", epsilon, "--rounds", 3), 2, "epsilon")
+
+
 def test_two_of_three_are_needed() -> None:
     refused(run("what-if", "--epsilon", 1), 2, "exactly two")
     refused(run("what-if", "--epsilon", 1, "-z", 2, "--rounds", 3), 2, "exactly two")

@@ -19,6 +19,7 @@ from tacit.privacy.gaussian_event import MAX_NOISE_MULTIPLIER, GaussianEvent
 MAX_ROUNDS = 10_000
 """Most rounds a task manifest may have."""
 
+_LARGEST_EPSILON = 1e12  # beyond, six decimals no longer exist in a float, and nothing is private
 _MARGIN = 2e-6  # figures are stated in millionths, rounded up
 
 
@@ -83,7 +84,7 @@ def solve(
     if rounds is not None:
         rounds = positive_integer("rounds", rounds, maximum=MAX_ROUNDS)
     if epsilon is not None:
-        epsilon = positive_real("epsilon", epsilon)
+        epsilon = positive_real("epsilon", epsilon, maximum=_LARGEST_EPSILON)
     if noise_multiplier is not None:
         noise_multiplier = GaussianEvent(noise_multiplier).noise_multiplier
     if noise_multiplier is None:
