@@ -10,11 +10,13 @@ _COMMANDS = {
     "demo": "tacit.cli.demo:demo",
     "simulate": "tacit.cli.simulate:simulate",
     "ledger": "tacit.cli.ledger:ledger",
+    "audit": "tacit.cli.audit:audit",
 }
 _SUMMARIES = {
     "demo": "Train, release and recommend with real processes on this machine.",
     "simulate": "Train on one machine, vectorised: the same statistics, noise and learner.",
     "ledger": "Verify, show or export a ledger, offline.",
+    "audit": "Look for privacy violations: noise, sensitivity, canaries; states its power.",
 }
 
 
