@@ -159,7 +159,7 @@ def audit(
     tested = _Counter("noise", len(settings), step)
     results: list[NoiseResult] = []
     for noise_multiplier, integer_norm in settings:
-        results.append(_noise(noise_multiplier, integer_norm))
+        results.append(noise_result(noise_multiplier, integer_norm))
         tested()
     sampling = tuple(
         rate_test(len(poisson.poisson_draw(users, rate, os.urandom)), users, rate, ALPHA)
@@ -191,14 +191,14 @@ class _Counter:
         self._step(self._phase, self._done, self._total)
 
 
-def _noise(noise_multiplier: float, integer_norm: int) -> NoiseResult:
+def noise_result(noise_multiplier: float, integer_norm: int) -> NoiseResult:
     """Test what the production mechanism adds to a sum of zeros, at one setting."""
     plan = RoundPlan(1, "popularity/1", N_COORDINATES, 1.0, integer_norm, noise_multiplier, {})
     zeros = np.zeros(N_COORDINATES, dtype=np.int64)
-    # In two calls: noise that repeats from one call to the next correlates across the seam.
+    # In two calls, interleaved: neighbouring draws then come one from each, so that noise which
+    # repeats from call to call shows as correlation.
     half = dataclasses.replace(plan, length=N_COORDINATES // 2)
     drawn = [noise.noised(zeros[: half.length], half, os.urandom) for _ in range(2)]
-    # Interleaved, so that the test of neighbouring draws compares the two calls.
     test = noise_test(np.stack(drawn, axis=1).reshape(-1), noise_multiplier * integer_norm, ALPHA)
     return NoiseResult(noise_multiplier, integer_norm, test)
 
