@@ -152,7 +152,7 @@ def audit(
     calibrated = _Counter("calibrating the auditor", N_CALIBRATION_RUNS, step)
     calibration = tuple(calibrate_auditor(seed, calibrated))
     ledger = None if state is None else _ledger(state)
-    settings = _SETTINGS
+    settings: tuple[tuple[float, int], ...] = _SETTINGS
     if ledger is not None and ledger.plans:
         pairs = {(plan.noise_multiplier, plan.integer_norm) for plan in ledger.plans}
         settings = tuple(sorted(pairs))
@@ -161,17 +161,15 @@ def audit(
     for noise_multiplier, integer_norm in settings:
         results.append(noise_result(noise_multiplier, integer_norm))
         tested()
-    sampling = tuple(
-        rate_test(len(poisson.poisson_draw(users, rate, os.urandom)), users, rate, ALPHA)
-        for rate, users in _SAMPLING
-    )
+    sampling = sampling_results()
     neighbours = _Counter("sensitivity", len(KNOWN_STATISTICS), step)
     sensitivity: list[SensitivityTest] = []
     for statistic in KNOWN_STATISTICS:
         sensitivity.append(sensitivity_test(statistic, _N_TRIALS, seed))
         neighbours()
-    strongest = min(z for z, _ in settings) if ledger is not None else _CANARY_NOISE
-    canaries = canary_test(strongest, seed, _Counter("canaries", N_POWER_RUNS, step))
+    # Canaries see most where the claim is smallest: the round with the largest multiplier.
+    smallest_claim = max(z for z, _ in settings) if ledger is not None else _CANARY_NOISE
+    canaries = canary_test(smallest_claim, seed, _Counter("canaries", N_POWER_RUNS, step))
     power = {str(scale): noise_power(N_COORDINATES, ALPHA, scale) for scale in _WRONG_SCALES}
     return AuditReport(
         calibration, tuple(results), power, sampling, tuple(sensitivity), canaries, ledger
@@ -201,6 +199,14 @@ def noise_result(noise_multiplier: float, integer_norm: int) -> NoiseResult:
     drawn = [noise.noised(zeros[: half.length], half, os.urandom) for _ in range(2)]
     test = noise_test(np.stack(drawn, axis=1).reshape(-1), noise_multiplier * integer_norm, ALPHA)
     return NoiseResult(noise_multiplier, integer_norm, test)
+
+
+def sampling_results() -> tuple[RateTest, ...]:
+    """Test how many users the Poisson draw of cohorts takes, at a small and a large rate."""
+    return tuple(
+        rate_test(len(poisson.poisson_draw(users, rate, os.urandom)), users, rate, ALPHA)
+        for rate, users in _SAMPLING
+    )
 
 
 def _ledger(state: Path) -> LedgerResult:

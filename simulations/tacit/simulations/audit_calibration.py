@@ -58,8 +58,8 @@ def calibrate_auditor(seed: int, on_run: Callable[[], None] | None = None) -> li
     results: list[Calibration] = []
     for setting in EPSILONS:
         rng = np.random.default_rng([seed, 3, round(setting * 1000)])
-        bounds = [_response_bound(setting, rng, on_run) for _ in range(RUNS)]
-        results.append(_judge("randomized response", setting, setting, bounds))
+        told = [_response_bound(setting, rng, on_run) for _ in range(RUNS)]
+        results.append(_judge("randomized response", setting, setting, told))
     for setting in NOISE_MULTIPLIERS:
         rng = np.random.default_rng([seed, 4, round(setting * 1000)])
         bounds: list[float] = []

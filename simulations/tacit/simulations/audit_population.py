@@ -20,6 +20,8 @@ from tacit.client.statistics import (
     STATISTICS,
     Batch,
     Events,
+    Histories,
+    Profiles,
     build_histories,
     build_profiles,
 )
@@ -118,7 +120,7 @@ def _draw_profile(rng: np.random.Generator) -> Columns:
     return items.astype(np.float64), rng.choice((1.0, 1.5, 2.0), count) * magnitude
 
 
-def _profiles(users: Sequence[Columns]) -> Batch:
+def _profiles(users: Sequence[Columns]) -> Profiles:
     owners = np.repeat(np.arange(len(users)), [len(user[0]) for user in users])
     items, weights = (_joined(users, column) for column in range(2))
     return build_profiles(
@@ -145,7 +147,7 @@ def _draw_history(rng: np.random.Generator) -> Columns:
     )
 
 
-def _histories(users: Sequence[Columns]) -> Batch:
+def _histories(users: Sequence[Columns]) -> Histories:
     owners = np.repeat(np.arange(len(users)), [len(user[0]) for user in users])
     times, signals, values, actions, propensities = (_joined(users, column) for column in range(5))
     events = Events(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
 
 from tacit.privacy.audit import one_run_epsilon, one_run_p_value, rate_test
 from tacit.privacy.errors import BadParameter

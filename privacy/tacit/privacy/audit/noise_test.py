@@ -106,7 +106,7 @@ def _limits(n: int, part: float) -> tuple[float, float]:
 
 def _cube_root_score(mean_square: float, n: int) -> float:
     """Return the normal score of a mean square of n standard normals."""
-    return (mean_square ** (1.0 / 3.0) - 1.0 + 2.0 / (9.0 * n)) / math.sqrt(2.0 / (9.0 * n))
+    return (math.cbrt(mean_square) - 1.0 + 2.0 / (9.0 * n)) / math.sqrt(2.0 / (9.0 * n))
 
 
 def _check_draws(n_draws: int) -> int:
