@@ -50,7 +50,11 @@ def unchecked(
 class TestTheRealBuild:
     def test_passes_every_layer_and_says_at_what_power(self) -> None:
         steps: list[tuple[str, int, int]] = []
-        report = audits.audit(on_step=lambda *step: steps.append(step))
+
+        def note(phase: str, done: int, total: int) -> None:
+            steps.append((phase, done, total))
+
+        report = audits.audit(on_step=note)
         assert report.findings == ()
         document = report.to_json()
         assert document["violation_detected"] is False
@@ -140,11 +144,12 @@ class TestMutants:
         for statistic in KNOWN_STATISTICS:
             assert audit_sensitivity.sensitivity_test(statistic, 100, 1).findings
 
-    def test_noise_skipped_is_seen_by_canaries_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_noise_skipped_is_seen_by_canaries_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def none(sigma: float, size: int, random_bytes: Bytes) -> npt.NDArray[np.int64]:
             return np.zeros(size, np.int64)
 
         mutate_noise(monkeypatch, none)
+        assert all("too little" in result.test.findings[0] for result in noise_results())
         result = audit_canaries.canary_test(2.0, 1)
         assert result.n_correct == result.n_guesses
         (finding,) = result.findings

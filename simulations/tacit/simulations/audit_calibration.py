@@ -49,7 +49,7 @@ def calibrate_auditor(seed: int, on_run: Callable[[], None] | None = None) -> li
     """Audit known mechanisms: the bound must hold as often as it says, and must come near.
 
     Randomized response is where the one-run bound is tight; on the Gaussian it is known to reach
-    a part of epsilon only (Steinke, Nasr, Jagielski 2023, Section 7), so less is asked of it there.
+    a part of epsilon only (Steinke, Nasr, Jagielski 2023), so less is asked of it there.
 
     Args:
         seed: public; the mechanisms here protect nobody.
