@@ -4,7 +4,7 @@ m canaries are each included by an independent fair coin. From what was released
 for r of them, chosen in any way, whether each was in. If the mechanism is (epsilon, delta)-DP under
 add/remove, few guesses can be right, and many right guesses refute the claim at a stated
 confidence (Steinke, Nasr, Jagielski 2023, "Privacy Auditing with One (1) Training Run",
-arXiv:2305.08846, Theorem 5.2; the computation is that of its Appendix D).
+arXiv:2305.08846, Theorem 5.2 and Corollary 5.4; the bound computed is that of its Appendix D).
 
 The bound is one-sided: a small value says that this auditor saw nothing, not that nothing leaks.
 """
