@@ -216,6 +216,11 @@ class TestTheseChecksCatch:
         with pytest.raises(AssertionError, match="before its spend was reserved"):
             world.train(ReservesLate)
 
+    def test_a_spend_that_is_skipped(self, world: Any) -> None:
+        with pytest.raises(AssertionError, match="before its spend was reserved"):
+            world.train(SkipsSpend)
+        assert world.ledger.reservations == {}
+
     def test_a_sum_used_before_its_commitment(self, world: Any) -> None:
         with pytest.raises(AssertionError, match="used before its commitment"):
             world.train(CommitsLate)
@@ -279,6 +284,31 @@ class ReservesLate(Trainer):
         self._ledger.reserve(spend)
         self._ledger.commit(spend.account_id, spend.reservation_id, digest)
         return decoded(integers, plan)
+
+
+class SkipsSpend(Trainer):
+    """A mutant: no spend is ever put on record."""
+
+    def run(self) -> Any:
+        ledger: Any = self._ledger
+
+        class Skips:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(ledger, name)
+
+            def reserve(self, document: Any) -> budget_pb2.BudgetReply:
+                held = budget_pb2.Reservation(
+                    reservation_id=document.reservation_id,
+                    state=budget_pb2.RESERVATION_STATE_RESERVED,
+                )
+                return budget_pb2.BudgetReply(reservation=held)
+
+            def commit(self, *_: Any) -> budget_pb2.BudgetReply:
+                return budget_pb2.BudgetReply(epsilon_spent="0")
+
+        skips: Any = Skips()
+        self._ledger = skips
+        return super().run()
 
 
 class CommitsLate(Trainer):
