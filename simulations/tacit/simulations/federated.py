@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from hashlib import sha256
+from typing import TypeVar
 
 import numpy as np
 
@@ -33,6 +34,8 @@ from tacit.simulations.trained import (
     TrainingOptions,
 )
 
+_Planned = TypeVar("_Planned", SpectralLearner, FactorizationLearner)
+
 
 def train_spectral(
     split: Split,
@@ -45,16 +48,7 @@ def train_spectral(
     Raises:
         BadExperiment: the learner cannot run with these sizes, rounds or this budget.
     """
-    try:
-        learner = SpectralLearner(
-            dataset.n_items,
-            split.cohort.n_users,
-            options.epsilon,
-            features=dataset.features,
-            rounds=options.rounds,
-        )
-    except BadPlan as error:
-        raise BadExperiment(str(error)) from None
+    learner = planned(SpectralLearner, split, dataset, options)
     return train_in_rounds(split, learner, options, on_progress)
 
 
@@ -69,16 +63,7 @@ def train_factorization(
     Raises:
         BadExperiment: the learner cannot run with these sizes, rounds or this budget.
     """
-    try:
-        learner = FactorizationLearner(
-            dataset.n_items,
-            split.cohort.n_users,
-            options.epsilon,
-            features=dataset.features,
-            rounds=options.rounds,
-        )
-    except BadPlan as error:
-        raise BadExperiment(str(error)) from None
+    learner = planned(FactorizationLearner, split, dataset, options)
     return train_in_rounds(split, learner, options, on_progress)
 
 
@@ -96,6 +81,26 @@ def train_popularity(
     if options.rounds not in (None, 1):
         raise BadExperiment(f"the popularity learner has 1 round, got {options.rounds}")
     return train_in_rounds(split, PopularityLearner(dataset.n_items), options, on_progress)
+
+
+def planned(
+    kind: type[_Planned], split: Split, dataset: Dataset, options: TrainingOptions
+) -> _Planned:
+    """Plan a learner from what is public about an experiment.
+
+    Raises:
+        BadExperiment: it cannot run with these sizes or rounds.
+    """
+    try:
+        return kind(
+            dataset.n_items,
+            split.cohort.n_users,
+            options.epsilon,
+            features=dataset.features,
+            rounds=options.rounds,
+        )
+    except BadPlan as error:
+        raise BadExperiment(str(error)) from None
 
 
 def train_in_rounds(

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.client.decide.errors import BadHistory, BadModel
+from tacit.client.decide.histories import check_history
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -129,7 +130,7 @@ def scores(model: Model, items: IntArray, weights: FloatArray) -> FloatArray:
     Raises:
         BadHistory: an item is unknown or repeated, or a weight is not finite and positive.
     """
-    _check_history(model, items, weights)
+    check_history(model.n_items, items, weights)
     if len(items) == 0:
         return model.item_scale * model.popularity
     taste = np.linalg.solve(_posterior(model, weights), _evidence(model, items).T @ weights)
@@ -155,7 +156,7 @@ def attribution(model: Model, items: IntArray, weights: FloatArray, target_item:
     Raises:
         BadHistory: the history is not valid, or the target is not in the catalogue.
     """
-    _check_history(model, items, weights)
+    check_history(model.n_items, items, weights)
     if not 0 <= target_item < model.n_items:
         raise BadHistory(f"expected a target item in [0, {model.n_items}), got {target_item}")
     if len(items) == 0:
@@ -205,17 +206,3 @@ def _posterior(model: Model, weights: FloatArray) -> FloatArray:
 def _evidence(model: Model, items: IntArray) -> FloatArray:
     """Compute what one unit of each event says about taste, `(n_history, k)`."""
     return model.loadings[items] / model.item_variance[items][:, np.newaxis] - model.drift
-
-
-def _check_history(model: Model, items: IntArray, weights: FloatArray) -> None:
-    """Raise `BadHistory` unless items are known and distinct and weights positive."""
-    if items.shape != weights.shape or items.ndim != 1:
-        raise BadHistory(f"expected one weight per item, got {items.shape} and {weights.shape}")
-    if len(items) == 0:
-        return
-    if int(items.min()) < 0 or int(items.max()) >= model.n_items:
-        raise BadHistory(f"expected items in [0, {model.n_items})")
-    if len(np.unique(items)) != len(items):
-        raise BadHistory("expected distinct items")
-    if not bool(np.all(np.isfinite(weights))) or float(weights.min()) <= 0.0:
-        raise BadHistory("expected finite weights above zero")

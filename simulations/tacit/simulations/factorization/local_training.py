@@ -18,7 +18,6 @@ from tacit.privacy.discrete_gaussian import RandomBytes
 from tacit.privacy.quantize import RoundingStream, clip, integer_sum, quantize
 from tacit.privacy.task import RoundPlan
 from tacit.server.coordinator.learners import (
-    BadPlan,
     FactorizationLearner,
     NoisedSum,
     PublicArrays,
@@ -27,13 +26,18 @@ from tacit.server.coordinator.noise import decoded, noised
 from tacit.server.coordinator.plan import plan_round
 from tacit.simulations.datasets import Dataset
 from tacit.simulations.engine import integer_round_sum
-from tacit.simulations.errors import BadExperiment
 from tacit.simulations.factorization.interactions import (
     FACTOR_SHARE,
     InteractionNoise,
     LocalTrainer,
 )
-from tacit.simulations.federated import drowned, guarantees, model_scorer, noise_multipliers
+from tacit.simulations.federated import (
+    drowned,
+    guarantees,
+    model_scorer,
+    noise_multipliers,
+    planned,
+)
 from tacit.simulations.splits import Split
 from tacit.simulations.trained import Guarantee, OnProgress, Trained, TrainingOptions
 
@@ -65,16 +69,7 @@ def train_with_local_noise(
         BadExperiment: the learner cannot run with these sizes, rounds or this budget.
     """
     cohort = split.cohort
-    try:
-        learner = FactorizationLearner(
-            dataset.n_items,
-            cohort.n_users,
-            options.epsilon,
-            features=dataset.features,
-            rounds=options.rounds,
-        )
-    except BadPlan as error:
-        raise BadExperiment(str(error)) from None
+    learner = planned(FactorizationLearner, split, dataset, options)
     specs = learner.rounds()
     multipliers = noise_multipliers(learner, options)
     gradient_rounds = learner.plan.gradient_rounds

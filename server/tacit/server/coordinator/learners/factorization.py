@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tacit.server.coordinator.learners.errors import BadHistory, BadPlan
+from tacit.server.coordinator.learners.errors import BadHistory
 from tacit.server.coordinator.learners.factorization_rules import (
     CLIPPING_NORM,
     GRAM_WEIGHT,
@@ -31,7 +31,7 @@ from tacit.server.coordinator.learners.item_popularity import (
     item_distribution,
 )
 from tacit.server.coordinator.learners.item_tower import ItemTower, factor_weights, gramian
-from tacit.server.coordinator.learners.kernel import TasteKernel
+from tacit.server.coordinator.learners.kernel import TasteKernel, checked_features
 from tacit.server.coordinator.learners.popularity import popularity_model
 from tacit.server.coordinator.learners.protocol import (
     FloatArray,
@@ -91,7 +91,7 @@ class FactorizationLearner:
         rounds: int | None = None,
     ) -> None:
         if features is not None:
-            features = _check_features(features, n_items)
+            features = checked_features(features, n_items)
         self._n_items = n_items
         self._cohort = expected_cohort
         self._features = features
@@ -254,12 +254,3 @@ def _rises(rows: FloatArray, noise_std: float) -> bool:
     """
     n, m = rows.shape
     return float(np.linalg.norm(rows, ord=2)) > noise_std * (math.sqrt(n) + math.sqrt(m) + _MARGIN)
-
-
-def _check_features(features: FloatArray, n_items: int) -> FloatArray:
-    """Check public item features and return them as float64."""
-    if features.ndim != 2 or features.shape[0] != n_items or features.shape[1] < 1:
-        raise BadPlan(f"expected features of shape ({n_items}, f), got {features.shape}")
-    if not bool(np.all(np.isfinite(features))):
-        raise BadPlan("expected finite item features")
-    return features.astype(np.float64)

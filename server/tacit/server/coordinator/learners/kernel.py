@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.server.coordinator.learners.earlier import EarlierRelease
+from tacit.server.coordinator.learners.errors import BadPlan
 from tacit.server.coordinator.learners.geometry import Geometry
 from tacit.server.coordinator.learners.protocol import FloatArray
 
@@ -82,6 +83,19 @@ class TasteKernel:
         kept = values > _RANK_TOLERANCE**2 * values[0]
         directions = whole @ (axes[:, kept] / np.sqrt(values[kept]))
         return cls(directions, values[kept] / values[0])
+
+
+def checked_features(features: FloatArray, n_items: int) -> FloatArray:
+    """Check public item features and return them as float64.
+
+    Raises:
+        BadPlan: they are not `(n_items, f)` with f at least 1, or not finite.
+    """
+    if features.ndim != 2 or features.shape[0] != n_items or features.shape[1] < 1:
+        raise BadPlan(f"expected features of shape ({n_items}, f), got {features.shape}")
+    if not bool(np.all(np.isfinite(features))):
+        raise BadPlan("expected finite item features")
+    return features.astype(np.float64)
 
 
 def _memberships(distribution: FloatArray, features: FloatArray | None) -> FloatArray:

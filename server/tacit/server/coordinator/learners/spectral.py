@@ -16,14 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from tacit.server.coordinator.learners.earlier import EarlierRelease
-from tacit.server.coordinator.learners.errors import BadHistory, BadPlan
+from tacit.server.coordinator.learners.errors import BadHistory
 from tacit.server.coordinator.learners.geometry import Geometry
 from tacit.server.coordinator.learners.item_popularity import (
     POPULARITY,
     effective_history,
     item_distribution,
 )
-from tacit.server.coordinator.learners.kernel import TasteKernel
+from tacit.server.coordinator.learners.kernel import TasteKernel, checked_features
 from tacit.server.coordinator.learners.popularity import popularity_model
 from tacit.server.coordinator.learners.protocol import (
     FloatArray,
@@ -86,7 +86,7 @@ class SpectralLearner:
         earlier: PublicArrays | None = None,
     ) -> None:
         if features is not None:
-            features = _check_features(features, n_items)
+            features = checked_features(features, n_items)
         self._n_items = n_items
         self._expected_cohort = expected_cohort
         self._features = features
@@ -252,12 +252,3 @@ def _complete(known: FloatArray, width: int, geometry: Geometry) -> FloatArray:
         known = np.hstack([known, fresh - known @ (known.T @ fresh)])
     basis, turn = np.linalg.qr(known)
     return np.asarray(basis * np.sign(np.diag(turn)), dtype=np.float64)
-
-
-def _check_features(features: FloatArray, n_items: int) -> FloatArray:
-    """Check public item features and return them as float64."""
-    if features.ndim != 2 or features.shape[0] != n_items or features.shape[1] < 1:
-        raise BadPlan(f"expected features of shape ({n_items}, f), got {features.shape}")
-    if not bool(np.all(np.isfinite(features))):
-        raise BadPlan("expected finite item features")
-    return features.astype(np.float64)
