@@ -104,6 +104,10 @@ class Quorum:
             )
 
 
+NO_QUORUM = Quorum()
+"""Nobody need have cosigned."""
+
+
 def cosign(text: bytes, key: SigningKey, name: str, time_s: int) -> SignatureLine:
     """Cosign the text of a checkpoint that was verified to extend what this witness saw.
 
