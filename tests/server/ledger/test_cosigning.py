@@ -18,7 +18,7 @@ from tacit.privacy.receipt import Receipt, verify_receipt
 from tacit.privacy.signatures import SigningKey
 from tacit.privacy.signed_note import verifier_key
 from tacit.server import tls
-from tacit.server.errors import BadConfig, LogRolledBack
+from tacit.server.errors import BadConfig, LogRolledBack, VerificationFailed
 from tacit.server.ledger.config import LedgerConfig
 from tacit.server.ledger.node import LedgerNode
 from tacit.server.ledger.verify import verify_export
@@ -127,8 +127,13 @@ def test_everything_published_carries_a_quorum(deployment: Any, witnesses: Witne
     assert size <= 2048, f"receipt of {size} bytes"
     # What was cosigned is kept, and the offline verifier reads past it.
     deployment.stop()
-    report = verify_export(deployment.state_dir, key)
+    report = verify_export(deployment.state_dir, key, witnesses=quorum)
     assert report.checkpoints == report.governance_size + report.consent_size
+    assert set(report.witnesses) == {one.name for one in witnesses.keys}
+    assert min(report.witnesses.values()) >= 2
+    stranger = Quorum((Witness("witness.example/w9", SigningKey(b"\7" * 32).public_key),), 1)
+    with pytest.raises(VerificationFailed, match="1 of 1 witnesses saw 0 of its"):
+        verify_export(deployment.state_dir, key, witnesses=stranger)
 
 
 def test_a_witness_that_is_away_costs_its_cosignature_only(

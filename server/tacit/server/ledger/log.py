@@ -231,9 +231,10 @@ class Logs:
                 raise
 
     def close(self) -> None:
-        """Close the connections to witnesses."""
+        """Have the ends of both logs cosigned if they are not, and leave the witnesses."""
         for log in (self.governance, self.consent):
             if log.cosigning is not None:
+                log.cosigning.published(log.size)
                 log.cosigning.close()
 
     def _keep(self, name: str, size: int, note: bytes) -> None:
