@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -13,7 +13,8 @@ from tacit.privacy.signatures import PUBLIC_KEY_BYTES, SigningKey, key_id
 from tacit.server.errors import BadConfig
 from tacit.server.ledger.log import CONSENT, GOVERNANCE
 
-ROLES = ("gateway", "coordinator", "operator")
+OFFICER = "officer"
+ROLES = ("gateway", "coordinator", "operator", OFFICER)
 _ORIGIN = re.compile(r"[0-9A-Za-z._-]{1,100}")
 _KEYS = (
     "state_dir",
@@ -34,16 +35,23 @@ class Principal:
         name: for people to read.
         role: one of `ROLES`.
         public_key: 32 bytes.
+        person: who holds the key, where one person holds several; empty for `name`.
     """
 
     name: str
     role: str
     public_key: bytes
+    person: str = ""
 
     @property
     def key_id(self) -> str:
         """Name of the key, which requests and entries carry."""
         return key_id(self.public_key)
+
+    @property
+    def holder(self) -> str:
+        """Who holds the key: four eyes are two holders, whatever number of keys they have."""
+        return self.person or self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +128,9 @@ class LedgerConfig:
 
 
 def _principal(document: object) -> Principal:
-    values = _object(document, ("name", "role", "public_key"), "principal")
+    values = _object(document, ("name", "role", "public_key"), "principal", ("person",))
     name, role, public_key = (_text(values, key) for key in ("name", "role", "public_key"))
+    person = _text(values, "person") if "person" in values else ""
     if role not in ROLES:
         raise BadConfig(f"principal {name}: role: expected one of {', '.join(ROLES)}")
     try:
@@ -130,14 +139,21 @@ def _principal(document: object) -> Principal:
         raw = b""
     if len(raw) != PUBLIC_KEY_BYTES:
         raise BadConfig(f"principal {name}: public_key: expected 64 hexadecimal digits")
-    return Principal(name, role, raw)
+    return Principal(name, role, raw, person)
 
 
-def _object(document: object, keys: tuple[str, ...], what: str) -> dict[str, object]:
+def officers_of(principals: Iterable[Principal]) -> dict[str, str]:
+    """Return key id to holder of every officer among the principals."""
+    return {one.key_id: one.holder for one in principals if one.role == OFFICER}
+
+
+def _object(
+    document: object, keys: tuple[str, ...], what: str, optional: tuple[str, ...] = ()
+) -> dict[str, object]:
     if not isinstance(document, dict):
         raise BadConfig(f"{what}: expected an object")
     values = cast(dict[str, object], document)
-    if unknown := sorted(set(values) - set(keys)):
+    if unknown := sorted(set(values) - set(keys) - set(optional)):
         raise BadConfig(f"{what}: unknown key {unknown[0]!r}")
     if missing := [key for key in keys if key not in values]:
         raise BadConfig(f"{what}: key {missing[0]!r} is missing")
