@@ -58,7 +58,7 @@ class AccountStanding:
         reserved_before: Number of the account's reservations when the window began.
         carried: Names of those among them that were open then.
         alerts: Given in this window, in order.
-        decided_at_ms: Latest recorded time of the opening and of any officer's entry since.
+        decided_at_ms: Latest recorded time of the opening and of changes that took effect.
     """
 
     account: BudgetAccount
