@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tacit.cli._budget_governance import print_governance
 from tacit.privacy.accounting import ACCOUNTANT, ACCOUNTANT_VERSION
 from tacit.server.budget.statement import AccountStatement
+from tacit.server.budget.timeline import BudgetStep
 from tacit.simulations.expected_utility import ERROR, METRIC, SOURCE
 from tacit.simulations.what_if import AccountAfter, Answer
 
@@ -23,30 +25,35 @@ def print_statement(console: Console, statement: AccountStatement) -> None:
     """Print one account."""
     account, spent = statement.account, statement.spent
     _heading(console, f"Account {account.account_id}, population {account.population}")
+    window = statement.window_spent
     table = _table("", "cap ε", "spent ε at most", "and at least")
     table.add_row(
-        "whole account",
+        f"window {statement.standing.window}",
         _exact(account.cap_epsilon),
-        _exact(spent.epsilon),
-        _exact(spent.epsilon_lower),
+        _exact(window.epsilon),
+        _exact(window.epsilon_lower),
     )
     for purpose, quota in account.quotas.items():
         own = statement.by_purpose[purpose]
         table.add_row(
             f"quota of {purpose}", _exact(quota), _exact(own.epsilon), _exact(own.epsilon_lower)
         )
+    table.add_row("lifetime", "", _exact(spent.epsilon), _exact(spent.epsilon_lower))
     console.print(table)
+    print_governance(console, statement)
     console.print(
         f"At δ = {account.target_delta!r}, {_BESIDE}. "
-        f"Released: ε {_exact(statement.released.epsilon)}. "
+        f"Released, lifetime: ε {_exact(statement.released.epsilon)}. "
         f"Accountant: {spent.accountant} {spent.accountant_version}. {_EXCLUDED}",
         highlight=False,
     )
     if statement.reservations:
-        table = _table("reservation", "purpose", "state", "noise z")
+        table = _table("reservation", "purpose", "state", "noise z", "window")
+        now = {one.reservation_id for one in statement.in_window}
         for one in statement.reservations:
             noise = ", ".join(f"{event.noise_multiplier:.4g}" for event in one.events)
-            table.add_row(one.reservation_id, one.purpose, str(one.state), noise)
+            counts = "this" if one.reservation_id in now else "earlier"
+            table.add_row(one.reservation_id, one.purpose, str(one.state), noise, counts)
         console.print(table)
     for release in statement.releases:
         console.print(
@@ -64,14 +71,26 @@ def print_history(console: Console, statement: AccountStatement) -> None:
         f"Account {account.account_id}, cap ε {_exact(account.cap_epsilon)} at δ "
         f"{account.target_delta!r}",
     )
-    table = _table("entry", "time (UTC)", "what", "name", "noise z", "spent ε", "released ε")
+    table = _table(
+        "entry",
+        "time (UTC)",
+        "what",
+        "name",
+        "noise z",
+        "window",
+        "its ε",
+        "lifetime ε",
+        "released ε",
+    )
     for step in statement.steps:
         table.add_row(
             str(step.index),
             _time(step.recorded_at_ms),
-            step.kind.removeprefix("budget."),
-            step.name,
+            step.kind.removeprefix("budget.").removeprefix("account."),
+            _named(step),
             "" if step.noise_multiplier is None else f"{step.noise_multiplier:.4g}",
+            str(step.window),
+            _exact(step.window_epsilon),
             _exact(step.spent_epsilon),
             _exact(step.released_epsilon),
         )
@@ -107,7 +126,12 @@ def print_facts(console: Console, card: dict[str, Any]) -> None:
         ),
         (
             "lifetime ε",
-            f"{_exact(card['lifetime_epsilon'])} of a cap of {_exact(card['cap_epsilon'])}",
+            f"{_exact(card['lifetime_epsilon'])} at δ {card['lifetime_delta']!r}, all windows",
+        ),
+        (
+            "window ε",
+            f"{_exact(card['window_epsilon'])} in window {card['window']}, of a cap of "
+            f"{_exact(card['cap_epsilon'])}",
         ),
         ("unit", card["unit"]),
         ("relation", card["neighboring_relation"]),
@@ -183,9 +207,16 @@ def _utility(console: Console, answer: Answer) -> None:
 
 def _account_after(console: Console, after: AccountAfter) -> None:
     _heading(console, f"Account {after.account_id}, cap ε {_exact(after.cap_epsilon)}")
-    table = _table("", "spent ε", "room for one task of ε")
-    table.add_row("now", _exact(after.spent_before), _exact(after.room_before))
-    table.add_row("after the task", _exact(after.spent_after), _exact(after.room_after))
+    table = _table("", "window ε", "lifetime ε", "room for one task of ε")
+    table.add_row(
+        "now", _exact(after.spent_before), _exact(after.lifetime_before), _exact(after.room_before)
+    )
+    table.add_row(
+        "after the task",
+        _exact(after.spent_after),
+        _exact(after.lifetime_after),
+        _exact(after.room_after),
+    )
     console.print(table)
     verdict = "The account would admit it" if after.admitted else "The account would refuse it"
     console.print(
@@ -194,6 +225,21 @@ def _account_after(console: Console, after: AccountAfter) -> None:
         f"{_exact(after.added)}.",
         highlight=False,
     )
+
+
+def _named(step: BudgetStep) -> str:
+    """Return what a step is about, with the officers and alerts that belong to it."""
+    name = step.name
+    if step.officers:
+        name += f" (proposed by {step.officers[0]}"
+        if step.kind == "account.approval":
+            name += f", approved by {step.officers[1]}"
+        elif step.kind == "account.rejection":
+            name += f", ended by {step.officers[1]}"
+        name += ")"
+    if step.alerts:
+        name += f" (alert: {' '.join(f'{one:.6g}' for one in step.alerts)} of the cap reached)"
+    return name
 
 
 def _table(*columns: str) -> Table:

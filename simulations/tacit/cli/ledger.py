@@ -136,9 +136,10 @@ def _print_report(report: VerificationReport) -> None:
     )
     for account in report.accounts:
         click.echo(
-            f"  account       {account.account_id}: spent ε {account.spent_epsilon} of "
-            f"{account.cap_epsilon}, released ε {account.released_epsilon}, "
-            f"δ {account.target_delta} ({account.committed} committed, {account.reserved} open, "
+            f"  account       {account.account_id}: window {account.window}, spent ε "
+            f"{account.window_epsilon} of {account.cap_epsilon}; lifetime, spent ε "
+            f"{account.spent_epsilon}, released ε {account.released_epsilon}; "
+            f"δ {account.target_delta}, changed {account.changes} times ({account.committed} committed, {account.reserved} open, "
             f"{account.aborted} aborted)"
         )
     for release in report.releases:
