@@ -156,6 +156,8 @@ class AccountDocument:
             approvers=read.approvers,
         )
         fields.done()
+        if account.to_json() != dict(document):
+            raise BadDocument("account.terms: expected shortest decimals")
         return account
 
 

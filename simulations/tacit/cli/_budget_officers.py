@@ -242,8 +242,8 @@ def _answer(
         return
     click.echo(f"{what}: {summary} (entry {index})")
     click.echo(
-        f"window {shown.window}: ε {shown.window_epsilon} of a cap of {shown.cap_epsilon}; lifetime "
-        f"ε {shown.epsilon_spent}, at δ {shown.target_delta}, per user, add/remove"
+        f"window {shown.window}: ε {shown.window_epsilon} of a cap of {shown.cap_epsilon}; "
+        f"lifetime ε {shown.epsilon_spent}, at δ {shown.target_delta}, per user, add/remove"
     )
 
 

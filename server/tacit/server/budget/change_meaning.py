@@ -28,9 +28,10 @@ def window_in_words(statement: AccountStatement) -> str:
         )
     began = _day(standing.window_started_at_ms)
     text = (
-        f"The cap bounds window {standing.window}, which began {began}. No clock ends it: only two officers do, at the earliest after {account.window_days} "
-        "days. Lifetime ε composes all windows and goes on growing; it has no cap, and it is what "
-        "counts for somebody who was there all along."
+        f"The cap bounds window {standing.window}, which began {began}. No clock ends it: only two "
+        f"officers do, at the earliest after {account.window_days} days. Lifetime ε composes all "
+        "windows and goes on growing; it has no cap, and it is what counts for somebody who was "
+        "there all along."
     )
     if standing.carried:
         text += (
