@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tacit.cli._budget_governance import print_governance
+from tacit.cli._budget_governance import SHOWN_DIGITS, print_governance
 from tacit.privacy.accounting import ACCOUNTANT, ACCOUNTANT_VERSION
 from tacit.server.budget.statement import AccountStatement
 from tacit.server.budget.timeline import BudgetStep
@@ -64,7 +64,7 @@ def print_statement(console: Console, statement: AccountStatement) -> None:
 
 
 def print_history(console: Console, statement: AccountStatement) -> None:
-    """Print the steps of one account."""
+    """Print the steps of one account, then what officers did and what alerts they gave."""
     account = statement.account
     _heading(
         console,
@@ -72,29 +72,23 @@ def print_history(console: Console, statement: AccountStatement) -> None:
         f"{account.target_delta!r}",
     )
     table = _table(
-        "entry",
-        "time (UTC)",
-        "what",
-        "name",
-        "noise z",
-        "window",
-        "its ε",
-        "lifetime ε",
-        "released ε",
+        "entry", "time (UTC)", "what", "name", "z", "window ε", "lifetime ε", "released ε"
     )
     for step in statement.steps:
         table.add_row(
             str(step.index),
-            _time(step.recorded_at_ms),
+            _time(step.recorded_at_ms)[:-3],
             step.kind.removeprefix("budget.").removeprefix("account."),
-            _named(step),
+            step.change_sha256[:SHOWN_DIGITS] or step.name,
             "" if step.noise_multiplier is None else f"{step.noise_multiplier:.4g}",
-            str(step.window),
-            _exact(step.window_epsilon),
+            f"{step.window}: {_exact(step.window_epsilon)}",
             _exact(step.spent_epsilon),
             _exact(step.released_epsilon),
         )
     console.print(table)
+    for step in statement.steps:
+        if note := _note(step):
+            console.print(f"Entry {step.index}: {note}", highlight=False)
     spent = statement.spent
     console.print(
         f"ε at {_BESIDE}. Accountant: {spent.accountant} {spent.accountant_version}. {_EXCLUDED}",
@@ -227,25 +221,23 @@ def _account_after(console: Console, after: AccountAfter) -> None:
     )
 
 
-def _named(step: BudgetStep) -> str:
-    """Return what a step is about, with the officers and alerts that belong to it."""
-    name = step.name
+def _note(step: BudgetStep) -> str:
+    """Return what officers did in a step, or which alerts it gave; empty for neither."""
+    if step.kind == "account.change":
+        return f"{step.name}; asked for by {step.officers[0]}."
     if step.officers:
-        name += f" (proposed by {step.officers[0]}"
-        if step.kind == "account.approval":
-            name += f", approved by {step.officers[1]}"
-        elif step.kind == "account.rejection":
-            name += f", ended by {step.officers[1]}"
-        name += ")"
+        done = "approved" if step.kind == "account.approval" else "ended"
+        return f"{step.name}; proposed by {step.officers[0]}, {done} by {step.officers[1]}."
     if step.alerts:
-        name += f" (alert: {' '.join(f'{one:.6g}' for one in step.alerts)} of the cap reached)"
-    return name
+        reached = " and ".join(f"{one:.6g}" for one in step.alerts)
+        return f"alert: window {step.window} reached {reached} of its cap."
+    return ""
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in columns:
-        numeric = "ε" in name or name in ("noise z", "and at least", "entry") or METRIC in name
+        numeric = "ε" in name or name in ("noise z", "z", "and at least", "entry") or METRIC in name
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     return table
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
+from sqlalchemy import delete, insert
 
+from tacit.privacy.account_change_documents import ApprovalDocument
+from tacit.privacy.account_documents import AccountDocument
 from tacit.privacy.accounting import GaussianEvent, epsilon_bound, round_up
+from tacit.privacy.accounting_modes import PoissonEvent
 from tacit.privacy.budget_account import AccountTerms
+from tacit.privacy.budget_documents import ReserveDocument
 from tacit.privacy.errors import BadParameter, ChangeRefused, PrivacyError
 from tacit.server.errors import (
     AlreadyExists,
@@ -19,6 +25,7 @@ from tacit.server.errors import (
     NotFound,
     Refused,
 )
+from tacit.server.ledger.tables import account_standings, devices
 
 DELTA = 1e-6
 DAY_MS = 86_400_000
@@ -31,7 +38,8 @@ def composed(*zs: float, delta: float = DELTA) -> float:
 
 def terms(desk: Any, **changes: Any) -> AccountTerms:
     """Return the terms in force with changes."""
-    return dataclasses.replace(desk.standing().account.terms, **changes)
+    in_force: AccountTerms = desk.standing().account.terms
+    return dataclasses.replace(in_force, **changes)
 
 
 def refused(desk: Any, act: Callable[[], object], *words: str) -> None:
@@ -107,8 +115,8 @@ class TestTwoOfficers:
             digest = desk.propose(change, "alice")
             first = desk.reject(digest, name)
             assert desk.reject(digest, name) == first  # the reply was lost
-            refused(desk, lambda d=digest: desk.approve(d, "bob"), "was rejected before")
-            refused(desk, lambda d=digest: desk.reject(d, "carol"), "was rejected before")
+            refused(desk, partial(desk.approve, digest, "bob"), "was rejected before")
+            refused(desk, partial(desk.reject, digest, "carol"), "was rejected before")
         assert desk.standing().revision == 0
 
     def test_repeating_an_entry_is_answered_as_the_first_time(self, desk: Any) -> None:
@@ -163,7 +171,7 @@ class TestOneOfficer:
             (desk.approvers("bob", "coordinator"), "no"),
         ):
             change = desk.change(terms(desk, approvers=approvers))
-            refused(desk, lambda c=change: desk.propose(c, "bob"), word)
+            refused(desk, partial(desk.propose, change, "bob"), word)
 
     def test_an_account_of_the_first_version_is_fixed_for_good(self, desk: Any) -> None:
         desk.open_account(population_size=None, window_days=None, alert_thresholds=(), approvers=())
@@ -207,7 +215,7 @@ class TestReplaySupersedeExpire:
         refused(desk, lambda: desk.approve(digest, "bob"), "has expired")
         for ttl_ms, word in ((0, "expires after"), (31 * DAY_MS, "within 30 days")):
             odd = desk.change(terms(desk, cap_epsilon=9.0), ttl_ms=ttl_ms, reason="odd")
-            refused(desk, lambda c=odd: desk.propose(c, "alice"), word)
+            refused(desk, partial(desk.propose, odd, "alice"), word)
 
     def test_unknown_accounts_and_changes(self, desk: Any) -> None:
         desk.open_account()
@@ -383,20 +391,13 @@ class TestDeltaAndUnit:
         refused(desk, lambda: desk.append("account.change", body, "alice"), f"below 1/{size}")
 
     def test_delta_lies_below_one_over_the_devices_enrolled(self, desk: Any) -> None:
-        from sqlalchemy import insert
-
-        from tacit.server.ledger.tables import devices
-
         rows = [
             {"device_id": f"d{i}", "public_key": b"", "population": "shop", "enrolled_at_ms": 0}
             for i in range(100)
         ]
         with desk.node.database.writing() as connection:
             connection.execute(insert(devices), rows)
-        document = {"population_size": 50, "window_days": None}
-        from tacit.privacy.budget_documents import AccountDocument
-
-        loose = AccountDocument("main", "shop", 8.0, 0.01, {"learn": 8.0}, **document)
+        loose = AccountDocument("main", "shop", 8.0, 0.01, {"learn": 8.0}, population_size=50)
         with pytest.raises(FailedPrecondition, match="below 1/100"):
             desk.append("account", loose.to_json())
         desk.open_account(population_size=50)
@@ -458,8 +459,6 @@ class TestEveryParameter:
 
     @pytest.mark.parametrize("name", ["noise_multiplier", "count", "round_id", "purpose", "event"])
     def test_of_a_reserve(self, desk: Any, bad: Any, name: str) -> None:
-        from tacit.privacy.budget_documents import ReserveDocument
-
         desk.open_account()
         task = desk.task("t")
         digest = task.digest().hex()
@@ -476,9 +475,6 @@ class TestEveryParameter:
 
 def test_sampling_is_never_paid_for(desk: Any) -> None:
     """No document can claim amplification: q above 1, of 1 or below, is refused alike."""
-    from tacit.privacy.accounting_modes import PoissonEvent
-    from tacit.privacy.budget_documents import ReserveDocument
-
     with pytest.raises(BadParameter, match="at most"):
         PoissonEvent(8.0, 1.0000001)
     desk.open_account()
@@ -559,8 +555,6 @@ class TestTamperedLog:
 
     @pytest.mark.parametrize("forger", ["alice", "alice-phone", "dave", "operator"])
     def test_an_approval_of_somebody_who_may_not(self, desk: Any, forger: str) -> None:
-        from tacit.privacy.account_change_documents import ApprovalDocument
-
         desk.open_account()
         digest = desk.propose(desk.change(terms(desk, cap_epsilon=80.0)), "alice")
         body = ApprovalDocument("main", digest).to_json()
@@ -590,10 +584,6 @@ class TestTamperedLog:
 
 
 def test_a_database_from_before_changes_stands_as_it_was_opened(desk: Any) -> None:
-    from sqlalchemy import delete
-
-    from tacit.server.ledger.tables import account_standings
-
     desk.open_account(population_size=None, window_days=None, alert_thresholds=(), approvers=())
     desk.reserve(desk.task("t"), 1)
     with desk.node.database.writing() as connection:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -287,6 +287,7 @@ def test_random_histories(new_desk: Callable[[], Any]) -> None:
             stateful_step_count=50,
             deadline=None,
             derandomize=True,  # the same histories every time: they are known to go deep
+            phases=(Phase.generate,),  # shrinking a history of fifty steps takes minutes
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tacit.privacy.arrays import pack_arrays
-from tacit.simulations.demo.deployment import ACCOUNT, POPULATION, Deployment
+from tacit.simulations.demo.deployment import ACCOUNT, OFFICERS, POPULATION, Deployment
 from tacit.simulations.demo.options import DemoOptions
 from tacit.simulations.demo.population import DemoPopulation
 from tacit.simulations.fleet.config import FleetConfig
@@ -12,7 +12,7 @@ ORIGIN = "tacit.demo"
 
 
 def ledger_config(deployment: Deployment) -> dict[str, object]:
-    """Configure the ledger node, which knows the three other servers' keys."""
+    """Configure the ledger node, which knows the three other servers' keys and the officers'."""
     return {
         "state_dir": str(deployment.path("ledger")),
         "address": deployment.address("ledger"),
@@ -23,6 +23,10 @@ def ledger_config(deployment: Deployment) -> dict[str, object]:
         "principals": [
             {"name": role, "role": role, "public_key": deployment.keys[role].public_key.hex()}
             for role in ("operator", "gateway", "coordinator")
+        ]
+        + [
+            {"name": name, "role": "officer", "public_key": deployment.keys[name].public_key.hex()}
+            for name in OFFICERS
         ],
     }
 

@@ -2,7 +2,7 @@
 
 STATE/
   demo.json          what was asked
-  keys/              signing keys of ledger, operator, gateway, coordinator (0600)
+  keys/              signing keys of ledger, operator, gateway, coordinator, officers (0600)
   tls/               the deployment's own authority and server certificate
   ledger/            the ledger node: database, blobs
   flower/            SuperNode key, CLI profile; the SuperLink keeps its messages in memory
@@ -34,7 +34,9 @@ from tacit.server.coordinator.superlink import FlowerFiles
 
 POPULATION = "demo"
 ACCOUNT = "demo"
-ROLES = ("ledger", "operator", "gateway", "coordinator")
+OFFICERS = ("officer-1", "officer-2")
+"""Whose approval a change of the account's terms takes; the demo itself never uses their keys."""
+ROLES = ("ledger", "operator", "gateway", "coordinator", *OFFICERS)
 _MAX_SOCKET_PATH = 100
 
 
