@@ -41,10 +41,11 @@ def explain(statement: AccountStatement) -> tuple[tuple[str, str], ...]:
             f"δ = {account.target_delta!r} bounds the probability by which ε may be exceeded"
             + (f"; it lies below 1/{cohort:,}, one over the largest cohort" if cohort else "")
             + (
-                f"; below 1/{account.population_size:,}, one over the population."
+                f"; it lies below 1/{account.population_size:,}, one over the population"
                 if account.population_size
-                else "."
-            ),
+                else ""
+            )
+            + ".",
         ),
         (
             "Participation",
