@@ -55,6 +55,7 @@ class Deployment:
         self.keys = {
             role: SigningKey.generate(os.urandom) for role in ("gateway", "coordinator", "operator")
         }
+        self.officers = {name: SigningKey.generate(os.urandom) for name in ("alice", "bob")}
         directory.mkdir(parents=True, exist_ok=True)
         certificate = issue(authority, ["localhost", "127.0.0.1"])
         certificate.write(directory / "tls.pem", directory / "tls.key")
@@ -80,6 +81,10 @@ class Deployment:
             "principals": [
                 {"name": role, "role": role, "public_key": key.public_key.hex()}
                 for role, key in self.keys.items()
+            ]
+            + [
+                {"name": name, "role": "officer", "public_key": key.public_key.hex()}
+                for name, key in self.officers.items()
             ],
         }
         self.config_path.write_text(json.dumps(document | changes))
@@ -135,6 +140,16 @@ class Deployment:
     def account(self, cap: float = 8.0, **changes: Any) -> AccountDocument:
         account = AccountDocument("main", POPULATION, cap, DELTA, {"learn": cap})
         return dataclasses.replace(account, **changes)
+
+    def governed_account(self, cap: float = 8.0, **changes: Any) -> AccountDocument:
+        """An account whose terms alice and bob may change together."""
+        fields = {
+            "population_size": 1000,
+            "window_days": 1,
+            "alert_thresholds": (0.05, 0.1),
+            "approvers": tuple(key.key_id for key in self.officers.values()),
+        }
+        return self.account(cap, **(fields | changes))
 
     def task(self, rounds: int = 3, z: float = 8.0, **changes: Any) -> TaskManifest:
         plans = tuple(

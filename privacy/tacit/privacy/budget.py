@@ -7,20 +7,33 @@
 A reservation counts as spent from the moment it is reserved, so the spend is durable before the
 noised value exists, and a crash between any two steps can only overstate what was spent. Spends are
 composed from their events under one account, never added up as epsilons. Quotas lie inside the cap:
-they never admit what the cap refuses. There are no refunds after commit.
+they never admit what the cap refuses. There are no refunds after commit. Which reservations count
+in the current window, and how terms change, is in `budget_standing` and `budget_changes`.
 
 Who owns what: these functions decide; a store calls them inside one serialisable transaction over
 all reservations of the account, and writes the outcome.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from types import MappingProxyType
 
-from tacit.privacy._parameters import open_unit, positive_real
 from tacit.privacy.accounting import EpsilonClaim, GaussianEvent
+from tacit.privacy.budget_account import BudgetAccount, reached_alerts
 from tacit.privacy.errors import BadParameter, BudgetConflict, BudgetExceeded
+
+__all__ = [
+    "BudgetAccount",
+    "EpsilonFunction",
+    "Reservation",
+    "ReservationState",
+    "abort",
+    "admit",
+    "commit",
+    "composed_events",
+    "find_replay",
+    "reached_alerts",
+]
 
 EpsilonFunction = Callable[[Sequence[GaussianEvent], float], EpsilonClaim]
 """Composes events at a target delta: `tacit.privacy.accounting.epsilon`, or one that caches it."""
@@ -32,49 +45,6 @@ class ReservationState(StrEnum):
     RESERVED = "reserved"
     COMMITTED = "committed"
     ABORTED = "aborted"
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetAccount:
-    """A hard cap on what one population's users are exposed to.
-
-    Attributes:
-        account_id: Name of the account.
-        population: Whose budget it is.
-        unit: What one unit of privacy is; only "user".
-        cap_epsilon: Most that all reservations that count may compose to, at `target_delta`.
-        target_delta: delta of the cap and of every quota.
-        quotas: Purpose to the most that reservations of that purpose alone may compose to, at most
-            the cap. A purpose without a quota may spend nothing.
-        alert_thresholds: Fractions of the cap in (0, 1], increasing, at which people are told.
-
-    Raises:
-        BadParameter: A field is out of range.
-    """
-
-    account_id: str
-    population: str
-    unit: str
-    cap_epsilon: float
-    target_delta: float
-    quotas: Mapping[str, float]
-    alert_thresholds: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.account_id or not self.population:
-            raise BadParameter("account: expected an account_id and a population")
-        if self.unit != "user":
-            raise BadParameter(f"account unit: expected 'user', got {self.unit!r}")
-        cap = positive_real("cap_epsilon", self.cap_epsilon)
-        open_unit("target_delta", self.target_delta)
-        for purpose, quota in self.quotas.items():
-            positive_real(f"quota of {purpose!r}", quota, maximum=cap)
-        previous = 0.0
-        for threshold in self.alert_thresholds:
-            if positive_real("alert_threshold", threshold, maximum=1.0) <= previous:
-                raise BadParameter("alert_thresholds: expected increasing fractions of the cap")
-            previous = threshold
-        object.__setattr__(self, "quotas", MappingProxyType(dict(self.quotas)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +118,9 @@ def admit(
     existing: Sequence[Reservation],
     new: Reservation,
     epsilon: EpsilonFunction,
+    window: Sequence[Reservation] | None = None,
 ) -> EpsilonClaim:
-    """Decide whether `new` may be reserved, and return what the account has then spent.
+    """Decide whether `new` may be reserved, and return what then counts against the cap.
 
     A replay (see `find_replay`) is admitted again without being counted twice.
 
@@ -158,6 +129,8 @@ def admit(
         existing: Every reservation of the account. Leaving one out voids the cap.
         new: The reservation asked for, in state reserved.
         epsilon: Composes events.
+        window: Those of `existing` that count in the current window, as
+            `AccountStanding.in_window` tells; all of them by default.
 
     Raises:
         BadParameter: `new` is not in state reserved, or a reservation is of another account.
@@ -165,7 +138,10 @@ def admit(
         BudgetExceeded: The cap or the purpose's quota would be passed.
 
     Guarantee: if every spend on the account passes here under one lock before its noise is drawn,
-    all releases together are ``(cap_epsilon, target_delta)``-DP as `epsilon` states it.
+    all releases of a window together, those whose noise may have been drawn before it and came out
+    in it included, are ``(cap_epsilon, target_delta)``-DP as `epsilon` states it. Without a window
+    that is everything ever released. Whoever was there over several windows is exposed to the
+    composition of all of them, which is the lifetime epsilon and has no cap.
     """
     if new.state is not ReservationState.RESERVED:
         raise BadParameter(f"reservation: expected state reserved, got {new.state}")
@@ -174,7 +150,8 @@ def admit(
     replayed = find_replay(existing, new)
     if replayed is not None and not replayed.counts:
         raise BudgetConflict("idempotency key: belongs to an aborted reservation; use a new key")
-    spent = [*existing] if replayed is not None else [*existing, new]
+    counted = existing if window is None else window
+    spent = [*counted] if replayed is not None else [*counted, new]
     claim = epsilon(composed_events(spent), account.target_delta)
     if replayed is not None:
         return claim
@@ -230,12 +207,3 @@ def abort(reservation: Reservation) -> Reservation:
     if reservation.state is ReservationState.COMMITTED:
         raise BudgetConflict("abort: the reservation is committed; a spend is never refunded")
     return replace(reservation, state=ReservationState.ABORTED)
-
-
-def reached_alerts(account: BudgetAccount, spent_epsilon: float) -> tuple[float, ...]:
-    """Return the alert thresholds that `spent_epsilon` has reached, in increasing order."""
-    return tuple(
-        threshold
-        for threshold in account.alert_thresholds
-        if spent_epsilon >= threshold * account.cap_epsilon
-    )

@@ -1,68 +1,21 @@
-"""Bodies of the governance entries that open, reserve, commit and abort privacy budget."""
+"""Bodies of the governance entries that reserve, commit and abort privacy budget.
+
+Those that open an account and change its terms are in `account_documents`.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tacit.privacy._document_fields import take_digest, take_expected, take_name
+from tacit.privacy.account_documents import AccountDocument
 from tacit.privacy.accounting import GaussianEvent
 from tacit.privacy.canonical import Fields, Json, canonical_json, encode_real
 from tacit.privacy.errors import BadDocument
 from tacit.privacy.signals import check_purpose
 
-_NAME = re.compile(r"[0-9A-Za-z._:/-]{1,128}")
-_HEX_32 = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True, slots=True)
-class AccountDocument:
-    """Opens a budget account (kind `account`).
-
-    Attributes:
-        account_id: unique name.
-        population: the devices it is the budget of.
-        cap_epsilon: no composition of spends may exceed this ε at `target_delta`.
-        target_delta: δ.
-        quotas: purpose → ε, a cap per purpose inside the cap; a purpose not named may spend
-            nothing.
-    """
-
-    account_id: str
-    population: str
-    cap_epsilon: float
-    target_delta: float
-    quotas: Mapping[str, float]
-
-    def to_json(self) -> dict[str, Json]:
-        """Return the body of the entry."""
-        return {
-            "type": "tacit.account/1",
-            "account_id": self.account_id,
-            "population": self.population,
-            "unit": "user",
-            "cap_epsilon": encode_real(self.cap_epsilon),
-            "target_delta": encode_real(self.target_delta),
-            "quotas": {k: encode_real(v) for k, v in sorted(self.quotas.items())},
-        }
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Json]) -> AccountDocument:
-        """Parse and validate; raises `BadDocument`."""
-        fields = Fields(document, "account")
-        _expect(fields, "account", "type", "tacit.account/1")
-        _expect(fields, "account", "unit", "user")
-        account = cls(
-            account_id=_name(fields, "account", "account_id"),
-            population=_name(fields, "account", "population"),
-            cap_epsilon=fields.real("cap_epsilon", above=0.0),
-            target_delta=fields.real("target_delta", above=0.0, at_most=0.5),
-            quotas=fields.reals("quotas", above=0.0),
-        )
-        fields.done()
-        for purpose in account.quotas:
-            check_purpose(purpose)
-        return account
+__all__ = ["AbortDocument", "AccountDocument", "CommitDocument", "ReserveDocument"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +67,15 @@ class ReserveDocument:
         if not isinstance(event, dict):
             raise BadDocument("reserve.event: expected an object")
         fields = Fields(left, "reserve")
-        _expect(fields, "reserve", "type", "tacit.budget.reserve/1")
+        take_expected(fields, "reserve", "type", "tacit.budget.reserve/1")
         reserve = cls(
-            reservation_id=_name(fields, "reserve", "reservation_id"),
-            account_id=_name(fields, "reserve", "account_id"),
+            reservation_id=take_name(fields, "reserve", "reservation_id"),
+            account_id=take_name(fields, "reserve", "account_id"),
             purpose=check_purpose(fields.text("purpose")),
-            idempotency_key=_name(fields, "reserve", "idempotency_key"),
-            task_sha256=_digest(fields, "reserve", "task_sha256"),
+            idempotency_key=take_name(fields, "reserve", "idempotency_key"),
+            task_sha256=take_digest(fields, "reserve", "task_sha256"),
             round_id=fields.integer("round_id", 1, 10_000),
-            context_sha256=_digest(fields, "reserve", "context_sha256"),
+            context_sha256=take_digest(fields, "reserve", "context_sha256"),
             event=GaussianEvent.from_json(event),
         )
         fields.done()
@@ -161,10 +114,10 @@ class CommitDocument:
     def from_json(cls, document: Mapping[str, Json]) -> CommitDocument:
         """Parse and validate; raises `BadDocument`."""
         fields = Fields(document, "commit")
-        _expect(fields, "commit", "type", "tacit.budget.commit/1")
+        take_expected(fields, "commit", "type", "tacit.budget.commit/1")
         commit = cls(
-            reservation_id=_name(fields, "commit", "reservation_id"),
-            release_sha256=_digest(fields, "commit", "release_sha256"),
+            reservation_id=take_name(fields, "commit", "reservation_id"),
+            release_sha256=take_digest(fields, "commit", "release_sha256"),
             epsilon=fields.real("epsilon", above=0.0),
             target_delta=fields.real("target_delta", above=0.0, at_most=0.5),
         )
@@ -196,29 +149,10 @@ class AbortDocument:
     def from_json(cls, document: Mapping[str, Json]) -> AbortDocument:
         """Parse and validate; raises `BadDocument`."""
         fields = Fields(document, "abort")
-        _expect(fields, "abort", "type", "tacit.budget.abort/1")
+        take_expected(fields, "abort", "type", "tacit.budget.abort/1")
         abort = cls(
-            reservation_id=_name(fields, "abort", "reservation_id"),
+            reservation_id=take_name(fields, "abort", "reservation_id"),
             reason=fields.text("reason"),
         )
         fields.done()
         return abort
-
-
-def _expect(fields: Fields, what: str, name: str, value: str) -> None:
-    if fields.text(name) != value:
-        raise BadDocument(f"{what}.{name}: expected {value!r}")
-
-
-def _name(fields: Fields, what: str, name: str) -> str:
-    value = fields.text(name)
-    if not _NAME.fullmatch(value):
-        raise BadDocument(f"{what}.{name}: expected 1 to 128 characters of [0-9A-Za-z._:/-]")
-    return value
-
-
-def _digest(fields: Fields, what: str, name: str) -> str:
-    value = fields.text(name, max_length=64)
-    if not _HEX_32.fullmatch(value):
-        raise BadDocument(f"{what}.{name}: expected 64 lower-case hex digits")
-    return value

@@ -9,7 +9,8 @@
     ├── RollbackDetected      a state older than one already seen
     ├── AccountantsDisagree   two accountants give different figures for the same events
     ├── BudgetExceeded        a spend beyond the cap or beyond a purpose's quota
-    └── BudgetConflict        a reservation that contradicts one already recorded
+    ├── BudgetConflict        a reservation that contradicts one already recorded
+    └── ChangeRefused         a change of an account's terms that its rules do not allow
 
 Messages say what was expected and what was found in terms of shapes, limits and states. They never
 carry a user's values.
@@ -54,3 +55,7 @@ class BudgetExceeded(PrivacyError):  # noqa: N818
 
 class BudgetConflict(PrivacyError):  # noqa: N818
     """A reservation contradicts one already recorded, or asks for an illegal transition."""
+
+
+class ChangeRefused(PrivacyError):  # noqa: N818
+    """A change of an account's terms is not one that its officers may make, or not now."""

@@ -18,6 +18,9 @@ from tacit.privacy.signatures import SigningKey, verify
 KINDS = (
     "notice",
     "account",
+    "account.change",
+    "account.approval",
+    "account.rejection",
     "task",
     "budget.reserve",
     "budget.commit",

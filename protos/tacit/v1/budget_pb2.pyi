@@ -67,27 +67,73 @@ class Reservation(_message.Message):
 Global___Reservation: _TypeAlias = Reservation  # noqa: Y015
 
 @_typing.final
+class Alert(_message.Message):
+    """A fraction of the cap that a reservation made its account reach; once per window."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    CAP_EPSILON_FIELD_NUMBER: _builtins.int
+    EPSILON_FIELD_NUMBER: _builtins.int
+    RESERVATION_ID_FIELD_NUMBER: _builtins.int
+    threshold: _builtins.str
+    """Decimal strings."""
+    cap_epsilon: _builtins.str
+    epsilon: _builtins.str
+    reservation_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        threshold: _builtins.str = ...,
+        cap_epsilon: _builtins.str = ...,
+        epsilon: _builtins.str = ...,
+        reservation_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cap_epsilon", b"cap_epsilon", "epsilon", b"epsilon", "reservation_id", b"reservation_id", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Alert: _TypeAlias = Alert  # noqa: Y015
+
+@_typing.final
 class BudgetReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESERVATION_FIELD_NUMBER: _builtins.int
     EPSILON_SPENT_FIELD_NUMBER: _builtins.int
     ACCOUNTANT_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    WINDOW_EPSILON_FIELD_NUMBER: _builtins.int
+    ALERTS_FIELD_NUMBER: _builtins.int
     epsilon_spent: _builtins.str
-    """Epsilon of everything reserved or committed on the account, at its delta, as a decimal string."""
+    """Lifetime: epsilon of everything reserved or committed on the account, at its delta, as a
+    decimal string.
+    """
     accountant: _builtins.str
+    window: _builtins.int
+    """Current window, and epsilon of what counts in it; this is what the cap bounds."""
+    window_epsilon: _builtins.str
     @_builtins.property
     def reservation(self) -> Global___Reservation: ...
+    @_builtins.property
+    def alerts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alert]:
+        """What this reservation made the window reach."""
+
     def __init__(
         self,
         *,
         reservation: Global___Reservation | None = ...,
         epsilon_spent: _builtins.str = ...,
         accountant: _builtins.str = ...,
+        window: _builtins.int = ...,
+        window_epsilon: _builtins.str = ...,
+        alerts: _abc.Iterable[Global___Alert] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reservation", b"reservation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accountant", b"accountant", "epsilon_spent", b"epsilon_spent", "reservation", b"reservation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accountant", b"accountant", "alerts", b"alerts", "epsilon_spent", b"epsilon_spent", "reservation", b"reservation", "window", b"window", "window_epsilon", b"window_epsilon"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -144,13 +190,25 @@ class ShowBudgetReply(_message.Message):
     EPSILON_SPENT_FIELD_NUMBER: _builtins.int
     ACCOUNTANT_FIELD_NUMBER: _builtins.int
     RESERVATIONS_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    WINDOW_EPSILON_FIELD_NUMBER: _builtins.int
+    ALERTS_FIELD_NUMBER: _builtins.int
+    STANDING_SHA256_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     cap_epsilon: _builtins.str
     target_delta: _builtins.str
     epsilon_spent: _builtins.str
     accountant: _builtins.str
+    window: _builtins.int
+    window_epsilon: _builtins.str
+    standing_sha256: _builtins.str
+    """What a change of the account must refer to: hex digest of terms, revision and window."""
     @_builtins.property
     def reservations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reservation]: ...
+    @_builtins.property
+    def alerts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alert]:
+        """Given in the current window, in order."""
+
     def __init__(
         self,
         *,
@@ -160,10 +218,14 @@ class ShowBudgetReply(_message.Message):
         epsilon_spent: _builtins.str = ...,
         accountant: _builtins.str = ...,
         reservations: _abc.Iterable[Global___Reservation] | None = ...,
+        window: _builtins.int = ...,
+        window_epsilon: _builtins.str = ...,
+        alerts: _abc.Iterable[Global___Alert] | None = ...,
+        standing_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "accountant", b"accountant", "cap_epsilon", b"cap_epsilon", "epsilon_spent", b"epsilon_spent", "reservations", b"reservations", "target_delta", b"target_delta"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "accountant", b"accountant", "alerts", b"alerts", "cap_epsilon", b"cap_epsilon", "epsilon_spent", b"epsilon_spent", "reservations", b"reservations", "standing_sha256", b"standing_sha256", "target_delta", b"target_delta", "window", b"window", "window_epsilon", b"window_epsilon"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -148,7 +148,8 @@ class LedgerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def AppendGovernance(self, request, context):
-        """Body: AppendGovernanceRequest. Role: coordinator (task, release) or operator (notice, account).
+        """Body: AppendGovernanceRequest. Role: coordinator (task, release), operator (notice, account) or
+        officer (account.change, account.approval, account.rejection).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

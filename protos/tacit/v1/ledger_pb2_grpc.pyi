@@ -45,7 +45,9 @@ class LedgerServiceStub:
     GetConsentStates: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.GetConsentStatesReply]
     """Body: GetConsentStatesRequest. Role: gateway."""
     AppendGovernance: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.AppendGovernanceReply]
-    """Body: AppendGovernanceRequest. Role: coordinator (task, release) or operator (notice, account)."""
+    """Body: AppendGovernanceRequest. Role: coordinator (task, release), operator (notice, account) or
+    officer (account.change, account.approval, account.rejection).
+    """
     PutBlob: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.PutBlobReply]
     """Body: PutBlobRequest. Role: coordinator."""
     CreateTokens: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.CreateTokensReply]
@@ -67,7 +69,9 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     GetConsentStates: _aio.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.GetConsentStatesReply]  # type: ignore[assignment]
     """Body: GetConsentStatesRequest. Role: gateway."""
     AppendGovernance: _aio.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.AppendGovernanceReply]  # type: ignore[assignment]
-    """Body: AppendGovernanceRequest. Role: coordinator (task, release) or operator (notice, account)."""
+    """Body: AppendGovernanceRequest. Role: coordinator (task, release), operator (notice, account) or
+    officer (account.change, account.approval, account.rejection).
+    """
     PutBlob: _aio.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.PutBlobReply]  # type: ignore[assignment]
     """Body: PutBlobRequest. Role: coordinator."""
     CreateTokens: _aio.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.CreateTokensReply]  # type: ignore[assignment]
@@ -140,7 +144,9 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.SignedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.AppendGovernanceReply, _abc.Awaitable[_ledger_pb2.AppendGovernanceReply]]:
-        """Body: AppendGovernanceRequest. Role: coordinator (task, release) or operator (notice, account)."""
+        """Body: AppendGovernanceRequest. Role: coordinator (task, release), operator (notice, account) or
+        officer (account.change, account.approval, account.rejection).
+        """
 
     @_abc_1.abstractmethod
     def PutBlob(

@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tacit.cli._budget_governance import SHOWN_DIGITS, print_governance
 from tacit.privacy.accounting import ACCOUNTANT, ACCOUNTANT_VERSION
 from tacit.server.budget.statement import AccountStatement
+from tacit.server.budget.timeline import BudgetStep
 from tacit.simulations.expected_utility import ERROR, METRIC, SOURCE
 from tacit.simulations.what_if import AccountAfter, Answer
 
@@ -23,30 +25,35 @@ def print_statement(console: Console, statement: AccountStatement) -> None:
     """Print one account."""
     account, spent = statement.account, statement.spent
     _heading(console, f"Account {account.account_id}, population {account.population}")
+    window = statement.window_spent
     table = _table("", "cap ε", "spent ε at most", "and at least")
     table.add_row(
-        "whole account",
+        f"window {statement.standing.window}",
         _exact(account.cap_epsilon),
-        _exact(spent.epsilon),
-        _exact(spent.epsilon_lower),
+        _exact(window.epsilon),
+        _exact(window.epsilon_lower),
     )
     for purpose, quota in account.quotas.items():
         own = statement.by_purpose[purpose]
         table.add_row(
             f"quota of {purpose}", _exact(quota), _exact(own.epsilon), _exact(own.epsilon_lower)
         )
+    table.add_row("lifetime", "", _exact(spent.epsilon), _exact(spent.epsilon_lower))
     console.print(table)
+    print_governance(console, statement)
     console.print(
         f"At δ = {account.target_delta!r}, {_BESIDE}. "
-        f"Released: ε {_exact(statement.released.epsilon)}. "
+        f"Released, lifetime: ε {_exact(statement.released.epsilon)}. "
         f"Accountant: {spent.accountant} {spent.accountant_version}. {_EXCLUDED}",
         highlight=False,
     )
     if statement.reservations:
-        table = _table("reservation", "purpose", "state", "noise z")
+        table = _table("reservation", "purpose", "state", "noise z", "window")
+        now = {one.reservation_id for one in statement.in_window}
         for one in statement.reservations:
             noise = ", ".join(f"{event.noise_multiplier:.4g}" for event in one.events)
-            table.add_row(one.reservation_id, one.purpose, str(one.state), noise)
+            counts = "this" if one.reservation_id in now else "earlier"
+            table.add_row(one.reservation_id, one.purpose, str(one.state), noise, counts)
         console.print(table)
     for release in statement.releases:
         console.print(
@@ -57,25 +64,31 @@ def print_statement(console: Console, statement: AccountStatement) -> None:
 
 
 def print_history(console: Console, statement: AccountStatement) -> None:
-    """Print the steps of one account."""
+    """Print the steps of one account, then what officers did and what alerts they gave."""
     account = statement.account
     _heading(
         console,
         f"Account {account.account_id}, cap ε {_exact(account.cap_epsilon)} at δ "
         f"{account.target_delta!r}",
     )
-    table = _table("entry", "time (UTC)", "what", "name", "noise z", "spent ε", "released ε")
+    table = _table(
+        "entry", "time (UTC)", "what", "name", "z", "window ε", "lifetime ε", "released ε"
+    )
     for step in statement.steps:
         table.add_row(
             str(step.index),
-            _time(step.recorded_at_ms),
-            step.kind.removeprefix("budget."),
-            step.name,
+            _time(step.recorded_at_ms)[:-3],
+            step.kind.removeprefix("budget.").removeprefix("account."),
+            step.change_sha256[:SHOWN_DIGITS] or step.name,
             "" if step.noise_multiplier is None else f"{step.noise_multiplier:.4g}",
+            f"{step.window}: {_exact(step.window_epsilon)}",
             _exact(step.spent_epsilon),
             _exact(step.released_epsilon),
         )
     console.print(table)
+    for step in statement.steps:
+        if note := _note(step):
+            console.print(f"Entry {step.index}: {note}", highlight=False)
     spent = statement.spent
     console.print(
         f"ε at {_BESIDE}. Accountant: {spent.accountant} {spent.accountant_version}. {_EXCLUDED}",
@@ -107,7 +120,12 @@ def print_facts(console: Console, card: dict[str, Any]) -> None:
         ),
         (
             "lifetime ε",
-            f"{_exact(card['lifetime_epsilon'])} of a cap of {_exact(card['cap_epsilon'])}",
+            f"{_exact(card['lifetime_epsilon'])} at δ {card['lifetime_delta']!r}, all windows",
+        ),
+        (
+            "window ε",
+            f"{_exact(card['window_epsilon'])} in window {card['window']}, of a cap of "
+            f"{_exact(card['cap_epsilon'])}",
         ),
         ("unit", card["unit"]),
         ("relation", card["neighboring_relation"]),
@@ -183,9 +201,16 @@ def _utility(console: Console, answer: Answer) -> None:
 
 def _account_after(console: Console, after: AccountAfter) -> None:
     _heading(console, f"Account {after.account_id}, cap ε {_exact(after.cap_epsilon)}")
-    table = _table("", "spent ε", "room for one task of ε")
-    table.add_row("now", _exact(after.spent_before), _exact(after.room_before))
-    table.add_row("after the task", _exact(after.spent_after), _exact(after.room_after))
+    table = _table("", "window ε", "lifetime ε", "room for one task of ε")
+    table.add_row(
+        "now", _exact(after.spent_before), _exact(after.lifetime_before), _exact(after.room_before)
+    )
+    table.add_row(
+        "after the task",
+        _exact(after.spent_after),
+        _exact(after.lifetime_after),
+        _exact(after.room_after),
+    )
     console.print(table)
     verdict = "The account would admit it" if after.admitted else "The account would refuse it"
     console.print(
@@ -196,10 +221,23 @@ def _account_after(console: Console, after: AccountAfter) -> None:
     )
 
 
+def _note(step: BudgetStep) -> str:
+    """Return what officers did in a step, or which alerts it gave; empty for neither."""
+    if step.kind == "account.change":
+        return f"{step.name}; asked for by {step.officers[0]}."
+    if step.officers:
+        done = "approved" if step.kind == "account.approval" else "ended"
+        return f"{step.name}; proposed by {step.officers[0]}, {done} by {step.officers[1]}."
+    if step.alerts:
+        reached = " and ".join(f"{one:.6g}" for one in step.alerts)
+        return f"alert: window {step.window} reached {reached} of its cap."
+    return ""
+
+
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in columns:
-        numeric = "ε" in name or name in ("noise z", "and at least", "entry") or METRIC in name
+        numeric = "ε" in name or name in ("noise z", "z", "and at least", "entry") or METRIC in name
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     return table
 

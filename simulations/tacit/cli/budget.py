@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from tacit.cli._budget_officers import approve, key, propose, reject
 from tacit.cli._budget_tables import (
     print_explanation,
     print_facts,
@@ -34,12 +35,19 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print it as JSON."
 
 @click.group()
 def budget() -> None:
-    """Show, explain and plan privacy budgets.
+    """Show, explain, plan and govern privacy budgets.
 
     STATE is a demo's state directory, a ledger node's state directory or database, or an export.
     Every figure is composed anew from the events in its governance log, whose signatures and rules
     are checked on the way; `tacit ledger verify` checks roots and checkpoints as well.
+
+    An account's terms change by two officers: one proposes, another approves. Both sign with a key
+    file of their own, against the running ledger.
     """
+
+
+for _command in (key, propose, approve, reject):
+    budget.add_command(_command)
 
 
 @budget.command()

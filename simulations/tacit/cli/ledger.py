@@ -173,10 +173,11 @@ def _print_report(report: VerificationReport) -> None:
         click.echo(f"  log key       {log_key}")
     for account in report.accounts:
         click.echo(
-            f"  account       {account.account_id}: spent ε {account.spent_epsilon} of "
-            f"{account.cap_epsilon}, released ε {account.released_epsilon}, "
-            f"δ {account.target_delta} ({account.committed} committed, {account.reserved} open, "
-            f"{account.aborted} aborted)"
+            f"  account       {account.account_id}: window {account.window}, spent ε "
+            f"{account.window_epsilon} of {account.cap_epsilon}; lifetime, spent ε "
+            f"{account.spent_epsilon}, released ε {account.released_epsilon}; δ "
+            f"{account.target_delta} ({account.committed} committed, {account.reserved} open, "
+            f"{account.aborted} aborted, terms changed {account.changes} times)"
         )
     for release in report.releases:
         click.echo(

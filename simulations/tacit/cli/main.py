@@ -18,7 +18,7 @@ _SUMMARIES = {
     "simulate": "Train on one machine, vectorised: the same statistics, noise and learner.",
     "ledger": "Verify, show or export a ledger, offline.",
     "audit": "Look for privacy violations: noise, sensitivity, canaries; states its power.",
-    "budget": "Show, explain and plan privacy budgets; the privacy facts of releases.",
+    "budget": "Show, explain, plan and govern privacy budgets; the facts of releases.",
 }
 
 

@@ -30,7 +30,9 @@ class AccountAfter:
         account_id: Who would pay.
         purpose: The quota it would fall under.
         cap_epsilon, quota_epsilon: What they allow.
-        spent_before, spent_after: Certified upper bounds.
+        spent_before, spent_after: Certified upper bounds of the current window, which the cap
+            bounds.
+        lifetime_before, lifetime_after: The same of everything ever spent.
         quota_spent_after: Of the purpose's own events.
         added: What adding epsilons would say instead of `spent_after`; for comparison only.
         room_before, room_after: Largest epsilon of one further task that the cap admits; 0 for
@@ -44,6 +46,8 @@ class AccountAfter:
     quota_epsilon: float
     spent_before: float
     spent_after: float
+    lifetime_before: float
+    lifetime_after: float
     quota_spent_after: float
     added: float
     room_before: float
@@ -176,8 +180,10 @@ def _account_after(statement: AccountStatement, plan: formulas.Plan, purpose: st
             f"purpose: expected one with a quota on account {account.account_id} ({known}), got "
             f"{purpose!r}"
         )
-    spent = list(composed_events(statement.reservations))
-    own = composed_events([one for one in statement.reservations if one.purpose == purpose])
+    current = statement.in_window
+    ever = composed_events(statement.reservations)
+    spent = list(composed_events(current))
+    own = composed_events([one for one in current if one.purpose == purpose])
     after = _epsilon([*spent, plan.event], account.target_delta)
     quota_after = _epsilon([*own, plan.event], account.target_delta)
     cap = account.cap_epsilon
@@ -186,10 +192,12 @@ def _account_after(statement: AccountStatement, plan: formulas.Plan, purpose: st
         purpose=purpose,
         cap_epsilon=cap,
         quota_epsilon=quota,
-        spent_before=statement.spent.epsilon,
+        spent_before=statement.window_spent.epsilon,
         spent_after=after,
+        lifetime_before=statement.spent.epsilon,
+        lifetime_after=_epsilon([*ever, plan.event], account.target_delta),
         quota_spent_after=quota_after,
-        added=round_up(statement.spent.epsilon + plan.epsilon),
+        added=round_up(statement.window_spent.epsilon + plan.epsilon),
         room_before=formulas.room(spent, cap, account.target_delta),
         room_after=formulas.room([*spent, plan.event], cap, account.target_delta),
         admitted=after <= cap and quota_after <= quota,

@@ -6,6 +6,7 @@ import math
 
 from tacit.privacy.budget import ReservationState
 from tacit.privacy.trust import ASSUMPTIONS, CLAIMS, EXCLUSIONS
+from tacit.server.budget.change_meaning import changes_in_words, window_in_words
 from tacit.server.budget.statement import AccountStatement
 
 _LARGEST_ODDS = 1e6
@@ -22,6 +23,8 @@ def explain(statement: AccountStatement) -> tuple[tuple[str, str], ...]:
     checks = ", ".join(f"{c.accountant} {c.accountant_version}" for c in spent.cross_checks)
     sections = [
         ("The claim", _claim(statement)),
+        ("Window", window_in_words(statement)),
+        *((("Changes", changes),) if (changes := changes_in_words(statement)) else ()),
         *((f"Trust level {one}", _trust(one)) for one in levels),
         (
             "Unit",
@@ -36,7 +39,13 @@ def explain(statement: AccountStatement) -> tuple[tuple[str, str], ...]:
         (
             "Delta",
             f"δ = {account.target_delta!r} bounds the probability by which ε may be exceeded"
-            + (f"; it lies below 1/{cohort:,}, one over the largest cohort." if cohort else "."),
+            + (f"; it lies below 1/{cohort:,}, one over the largest cohort" if cohort else "")
+            + (
+                f"; it lies below 1/{account.population_size:,}, one over the population"
+                if account.population_size
+                else ""
+            )
+            + ".",
         ),
         (
             "Participation",
@@ -73,12 +82,18 @@ def _claim(statement: AccountStatement) -> str:
             f"{account.target_delta!r}; so nothing was released and nothing is claimed."
         )
     return (
-        f"Everything released from account {account.account_id} for population "
+        f"Everything ever released from account {account.account_id} for population "
         f"{account.population} is, together, at most ({spent.epsilon!r}, {account.target_delta!r})"
-        f"-DP, of a cap of {account.cap_epsilon!r}. "
-        f"{_odds(spent.epsilon)}"
+        f"-DP: lifetime ε. {_capped(statement)}{_odds(spent.epsilon)}"
         f"{_open(statement)}"
     )
+
+
+def _capped(statement: AccountStatement) -> str:
+    window, cap = statement.window_spent.epsilon, statement.account.cap_epsilon
+    which = f"window {statement.standing.window}"
+    over = "" if window <= cap else ", so nothing more can be spent"
+    return f"Of it {which} has spent ε {window!r}, of a cap of {cap!r}{over}. "
 
 
 def _odds(epsilon: float) -> str:

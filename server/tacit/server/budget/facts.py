@@ -33,8 +33,12 @@ class ReleaseFacts:
         task: The task that trained it.
         paid: The reservations whose noised sums it was computed from.
         claim: Of these reservations, recomputed and confirmed by every accountant in it.
-        lifetime_epsilon: Of everything reserved or committed on its account when it was released.
-        cap_epsilon: The account's cap.
+        lifetime_epsilon: Of everything reserved or committed on its account when it was released,
+            over all windows, at `lifetime_delta`.
+        lifetime_delta: delta of the account then, which may differ from the release's own.
+        window: The account's window then.
+        window_epsilon: Of what counted in that window.
+        cap_epsilon: The account's cap then, which bounds a window.
     """
 
     ledger_key: str
@@ -43,6 +47,9 @@ class ReleaseFacts:
     paid: tuple[Reservation, ...]
     claim: EpsilonClaim
     lifetime_epsilon: float
+    lifetime_delta: float
+    window: int
+    window_epsilon: float
     cap_epsilon: float
 
     def to_json(self) -> dict[str, object]:
@@ -67,6 +74,9 @@ class ReleaseFacts:
             "epsilon_lower": claim.epsilon_lower,
             "delta": claim.target_delta,
             "lifetime_epsilon": self.lifetime_epsilon,
+            "lifetime_delta": self.lifetime_delta,
+            "window": self.window,
+            "window_epsilon": self.window_epsilon,
             "cap_epsilon": self.cap_epsilon,
             "budget_account": task.budget_account,
             "trust_level": task.trust_level,
@@ -143,7 +153,10 @@ def release_facts(contents: LedgerContents, accountant: Accountant) -> tuple[Rel
                     paid=paid,
                     claim=accountant.claim(events, release.target_delta),
                     lifetime_epsilon=step.spent_epsilon,
-                    cap_epsilon=statement.account.cap_epsilon,
+                    lifetime_delta=step.target_delta,
+                    window=step.window,
+                    window_epsilon=step.window_epsilon,
+                    cap_epsilon=step.cap_epsilon,
                 )
             )
     return tuple(cards)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import grpc
 
 from tacit.privacy.budget import Reservation, ReservationState
+from tacit.privacy.budget_standing import Alert
 from tacit.privacy.canonical import encode_real
 from tacit.privacy.governance import GovernanceEntry
 from tacit.server.budget.store import Spent
@@ -59,7 +60,8 @@ class BudgetService(budget_pb2_grpc.BudgetServiceServicer):
     ) -> budget_pb2.ShowBudgetReply:
         """Show an account and what it spent."""
         with refusing(context, "ShowBudget"):
-            account, held, claim = self._node.budget.show(request.account_id)
+            standing, held, claim, window = self._node.budget.stand(request.account_id)
+        account = standing.account
         return budget_pb2.ShowBudgetReply(
             account_id=account.account_id,
             cap_epsilon=encode_real(account.cap_epsilon),
@@ -67,6 +69,10 @@ class BudgetService(budget_pb2_grpc.BudgetServiceServicer):
             epsilon_spent=encode_real(claim.epsilon),
             accountant=f"{claim.accountant} {claim.accountant_version}",
             reservations=[_reservation(one) for one in held],
+            window=standing.window,
+            window_epsilon=encode_real(window.epsilon),
+            alerts=[_alert(one) for one in standing.alerts],
+            standing_sha256=standing.digest(),
         )
 
     def _answer(
@@ -86,6 +92,9 @@ class BudgetService(budget_pb2_grpc.BudgetServiceServicer):
             reservation=_reservation(spent.reservation),
             epsilon_spent=encode_real(spent.claim.epsilon),
             accountant=f"{spent.claim.accountant} {spent.claim.accountant_version}",
+            window=spent.standing.window,
+            window_epsilon=encode_real(spent.window.epsilon),
+            alerts=[_alert(one) for one in spent.alerts],
         )
 
 
@@ -94,4 +103,13 @@ def _reservation(reservation: Reservation) -> budget_pb2.Reservation:
         reservation_id=reservation.reservation_id,
         state=_STATES[reservation.state],
         release_sha256=reservation.release_sha256 or "",
+    )
+
+
+def _alert(alert: Alert) -> budget_pb2.Alert:
+    return budget_pb2.Alert(
+        threshold=encode_real(alert.threshold),
+        cap_epsilon=encode_real(alert.cap_epsilon),
+        epsilon=encode_real(alert.epsilon),
+        reservation_id=alert.reservation_id,
     )

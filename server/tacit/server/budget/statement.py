@@ -7,19 +7,28 @@ checkpoints are not, which `verify_export` does.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from tacit.privacy.accounting import EpsilonClaim
 from tacit.privacy.accounting_quick import epsilon_without_libraries
-from tacit.privacy.budget import BudgetAccount, Reservation, ReservationState, composed_events
+from tacit.privacy.budget import (
+    BudgetAccount,
+    Reservation,
+    ReservationState,
+    composed_events,
+    reached_alerts,
+)
+from tacit.privacy.budget_changes import Proposal
+from tacit.privacy.budget_standing import AccountStanding
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.task import TaskManifest
 from tacit.privacy.trust import EXCLUSIONS
 from tacit.server.budget.accountant import Accountant
-from tacit.server.budget.timeline import BudgetStep, timelines
+from tacit.server.budget.timeline import BudgetStep, officer_name, summaries, timelines
 from tacit.server.errors import NotFound, VerificationFailed
 from tacit.server.ledger.contents import LedgerContents
+from tacit.server.ledger.keys import PublicKeys
 from tacit.server.ledger.log import GOVERNANCE
 from tacit.server.ledger.replay import GovernanceHistory, replay_governance
 
@@ -29,24 +38,45 @@ class AccountStatement:
     """One account, as its events compose.
 
     Attributes:
-        account: Cap, delta and quotas.
+        standing: Terms in force, current window and alerts given in it.
         reservations: All of them, in order.
-        spent: Of everything reserved or committed.
-        released: Of what was committed alone; never above `spent`.
-        by_purpose: Purpose with a quota to what its own reservations compose to.
+        spent: Lifetime: of everything ever reserved or committed.
+        window_spent: Of what counts in the current window, which is what the cap bounds.
+        released: Lifetime, of what was committed alone; never above `spent`.
+        by_purpose: Purpose with a quota to what its own reservations of the window compose to.
+        proposals: Changes that officers proposed, in order.
+        officers: Key id of every approver and decider to the name of who holds it.
         tasks: Tasks that pay from it, in order of publication.
         releases: Releases of its population, in order.
         steps: What moved it, in order of the log.
     """
 
-    account: BudgetAccount
+    standing: AccountStanding
     reservations: tuple[Reservation, ...]
     spent: EpsilonClaim
+    window_spent: EpsilonClaim
     released: EpsilonClaim
     by_purpose: Mapping[str, EpsilonClaim]
+    proposals: tuple[Proposal, ...]
+    officers: Mapping[str, str]
     tasks: tuple[TaskManifest, ...]
     releases: tuple[ReleaseManifest, ...]
     steps: tuple[BudgetStep, ...]
+
+    @property
+    def account(self) -> BudgetAccount:
+        """Cap, delta, quotas and the other terms in force."""
+        return self.standing.account
+
+    @property
+    def in_window(self) -> list[Reservation]:
+        """Those of its reservations that belong to the current window."""
+        return self.standing.in_window(self.reservations)
+
+    @property
+    def reached(self) -> tuple[float, ...]:
+        """Alert thresholds that the window stands at or above now."""
+        return reached_alerts(self.account, self.window_spent.epsilon)
 
     def count(self, state: ReservationState) -> int:
         """Return the number of reservations in a state."""
@@ -55,12 +85,27 @@ class AccountStatement:
     def to_json(self) -> dict[str, object]:
         """Return the statement, without its steps."""
         account = self.account
+        now = {one.reservation_id for one in self.in_window}
         return {
             "account_id": account.account_id,
             "population": account.population,
             "cap_epsilon": account.cap_epsilon,
             "target_delta": account.target_delta,
             "spent": self.spent.to_json(),
+            "window_spent": self.window_spent.to_json(),
+            "window": {
+                "number": self.standing.window,
+                "started_at_ms": self.standing.window_started_at_ms,
+                "days": account.window_days,
+                "carried": sorted(self.standing.carried),
+            },
+            "population_size": account.population_size,
+            "alert_thresholds": list(account.alert_thresholds),
+            "reached": list(self.reached),
+            "alerts": [asdict(one) for one in self.standing.alerts],
+            "approvers": [self._officer(one) for one in account.approvers],
+            "standing_sha256": self.standing.digest(),
+            "changes": [self._change(one) for one in self.proposals],
             "released": self.released.to_json(),
             "exclusions": list(EXCLUSIONS),
             "quotas": {
@@ -77,6 +122,7 @@ class AccountStatement:
                     "purpose": one.purpose,
                     "state": str(one.state),
                     "events": [event.to_json() for event in one.events],
+                    "in_window": one.reservation_id in now,
                 }
                 for one in self.reservations
             ],
@@ -84,6 +130,22 @@ class AccountStatement:
                 {"version": one.version, "epsilon": one.epsilon, "task_sha256": one.task_sha256}
                 for one in self.releases
             ],
+        }
+
+    def _officer(self, key_id: str) -> dict[str, object]:
+        return {"key_id": key_id, "name": self.officers[key_id]}
+
+    def _change(self, proposal: Proposal) -> dict[str, object]:
+        return {
+            "sha256": proposal.sha256,
+            "status": proposal.status(self.standing, now_ms=0),
+            "expires_at_ms": proposal.document.expires_at_ms,
+            "what": summaries(self.steps)[proposal.sha256],
+            "reason": proposal.document.reason,
+            "proposed_by": self._officer(proposal.proposer),
+            "proposed_at_ms": proposal.recorded_at_ms,
+            "decided_by": self._officer(proposal.decided_by) if proposal.decided_by else None,
+            "decided_at_ms": proposal.decided_at_ms or None,
         }
 
 
@@ -105,10 +167,10 @@ def account_statements(
     if history.findings:
         raise VerificationFailed(tuple(history.findings))
     entries = [GovernanceEntry.parse(data) for data in contents.logs[GOVERNANCE].entries]
-    steps = timelines(entries, history.accounts, accountant)
+    steps = timelines(entries, contents.keys, accountant)
     return tuple(
-        _statement(account, history, steps[name], accountant)
-        for name, account in history.accounts.items()
+        _statement(standing, history, steps[name], accountant, contents.keys)
+        for name, standing in history.standings.items()
     )
 
 
@@ -132,11 +194,13 @@ def find_account(
 
 
 def _statement(
-    account: BudgetAccount,
+    standing: AccountStanding,
     history: GovernanceHistory,
     steps: tuple[BudgetStep, ...],
     accountant: Accountant,
+    keys: PublicKeys,
 ) -> AccountStatement:
+    account = standing.account
     held = history.reservations[account.account_id]
     committed = [one for one in held if one.state is ReservationState.COMMITTED]
 
@@ -155,15 +219,23 @@ def _statement(
                 f"{spent.accountant} charges for here, got {others[0].trust_level}",
             )
         )
+    current = standing.in_window(held)
+    proposals = tuple(
+        one for one in history.proposals.values() if one.document.account_id == account.account_id
+    )
+    deciders = {one for change in proposals for one in (change.proposer, change.decided_by) if one}
     return AccountStatement(
-        account=account,
+        standing=standing,
         reservations=tuple(held),
         spent=spent,
+        window_spent=claim(current),
         released=claim(committed),
         by_purpose={
-            purpose: claim([one for one in held if one.purpose == purpose])
+            purpose: claim([one for one in current if one.purpose == purpose])
             for purpose in account.quotas
         },
+        proposals=proposals,
+        officers={one: officer_name(keys, one) for one in deciders.union(account.approvers)},
         tasks=tasks,
         releases=tuple(history.releases.get(account.population, ())),
         steps=steps,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select, update
@@ -12,18 +13,21 @@ from tacit.privacy.accounting import EpsilonClaim
 from tacit.privacy.budget import BudgetAccount, Reservation, ReservationState
 from tacit.privacy.budget_documents import (
     AbortDocument,
-    AccountDocument,
     CommitDocument,
     ReserveDocument,
 )
+from tacit.privacy.budget_standing import AccountStanding, Alert
 from tacit.privacy.canonical import parse_canonical
 from tacit.privacy.errors import BudgetConflict, BudgetExceeded
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.task import TaskManifest
 from tacit.server.budget.accountant import Accountant, same_epsilon
+from tacit.server.budget.standing import load_standing, save_standing
 from tacit.server.errors import AlreadyExists, Exhausted, FailedPrecondition, NotFound
 from tacit.server.ledger.log import Logs
-from tacit.server.ledger.tables import accounts, reservations, tasks
+from tacit.server.ledger.tables import reservations, tasks
+
+logger = logging.getLogger("tacit.ledger")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +36,20 @@ class Spent:
 
     Attributes:
         reservation: as it stands now.
-        claim: ε of everything reserved or committed on its account.
+        claim: lifetime ε: of everything reserved or committed on its account, ever.
+        window: ε of what counts in the current window.
+        standing: the account's terms and window.
     """
 
     reservation: Reservation
     claim: EpsilonClaim
+    window: EpsilonClaim
+    standing: AccountStanding
+
+    @property
+    def alerts(self) -> tuple[Alert, ...]:
+        """Thresholds that this reservation made the window reach."""
+        return self.standing.alerts_of(self.reservation.reservation_id)
 
 
 class BudgetStore:
@@ -66,7 +79,8 @@ class BudgetStore:
         new = reservation_of(document)
         self._accountant.wait_until_ready()
         with self._logs.writing() as connection:
-            account = load_account(connection, document.account_id)
+            standing = load_standing(connection, document.account_id)
+            account = standing.account
             existing = load_reservations(connection, document.account_id)
             try:
                 replayed = rules.find_replay(existing, new)
@@ -78,13 +92,17 @@ class BudgetStore:
                         connection, document.task_sha256, document.round_id
                     )
                     check_round_is_free(document, spent & of_round)
-                claim = rules.admit(account, existing, new, self._accountant.claim)
+                window = standing.in_window(existing)
+                claim = rules.admit(account, existing, new, self._accountant.claim, window)
             except BudgetConflict as error:
                 raise AlreadyExists(f"{document.reservation_id}: {error}") from None
             except BudgetExceeded as error:
                 raise Exhausted(f"account {account.account_id}: {error}") from None
             if replayed is not None:
-                return Spent(replayed, claim)
+                return self._spent(connection, replayed, standing, existing)
+            after = standing.alerted(claim.epsilon, new.reservation_id)
+            if after != standing:
+                save_standing(connection, after)
             connection.execute(
                 insert(reservations),
                 {
@@ -97,7 +115,12 @@ class BudgetStore:
                 },
             )
             self._logs.governance.append(connection, entry.to_bytes())
-        return Spent(new, claim)
+            answer = self._spent(connection, new, after, [*existing, new])
+        for alert in answer.alerts:
+            logger.warning(
+                "account %s, window %d: %s", account.account_id, after.window, alert.sentence()
+            )
+        return answer
 
     def commit(self, entry: GovernanceEntry) -> Spent:
         """Record that a reserved spend was used for one noised sum.
@@ -119,7 +142,7 @@ class BudgetStore:
             except BudgetConflict as error:
                 raise FailedPrecondition(f"{held.reservation_id}: {error}") from None
             if committed == held:
-                return Spent(held, claim)
+                return self._spent(connection, held)
             if document.target_delta != account.target_delta or not same_epsilon(
                 document.epsilon, claim.epsilon
             ):
@@ -129,7 +152,7 @@ class BudgetStore:
                     f"{document.target_delta!r}"
                 )
             self._move(connection, committed, entry)
-        return Spent(committed, claim)
+            return self._spent(connection, committed)
 
     def abort(self, entry: GovernanceEntry) -> Spent:
         """Free a reservation whose noise was provably never drawn.
@@ -143,26 +166,56 @@ class BudgetStore:
         self._accountant.wait_until_ready()
         with self._logs.writing() as connection:
             held = _load_reservation(connection, document.reservation_id)
-            account = load_account(connection, held.account_id)
             try:
                 aborted = rules.abort(held)
             except BudgetConflict as error:
                 raise FailedPrecondition(f"{held.reservation_id}: {error}") from None
             if aborted != held:
                 self._move(connection, aborted, entry)
-            return Spent(aborted, self._account_claim(connection, account))
+            return self._spent(connection, aborted)
 
     def show(self, account_id: str) -> tuple[BudgetAccount, list[Reservation], EpsilonClaim]:
-        """Return an account, its reservations in order, and what they spend.
+        """Return an account, its reservations in order, and what they spend in all.
+
+        Raises:
+            NotFound: if there is no such account.
+        """
+        standing, held, lifetime, _ = self.stand(account_id)
+        return standing.account, held, lifetime
+
+    def stand(
+        self, account_id: str
+    ) -> tuple[AccountStanding, list[Reservation], EpsilonClaim, EpsilonClaim]:
+        """Return where an account stands, its reservations, and lifetime and window ε.
 
         Raises:
             NotFound: if there is no such account.
         """
         with self._logs.database.reading() as connection:
-            account = load_account(connection, account_id)
+            standing = load_standing(connection, account_id)
             held = load_reservations(connection, account_id)
-        events = rules.composed_events(held)
-        return account, held, self._accountant.claim(events, account.target_delta)
+        return standing, held, *self._claims(standing, held)
+
+    def _spent(
+        self,
+        connection: Connection,
+        reservation: Reservation,
+        standing: AccountStanding | None = None,
+        held: list[Reservation] | None = None,
+    ) -> Spent:
+        """Return the answer about a reservation, as its account stands in this transaction."""
+        standing = standing or load_standing(connection, reservation.account_id)
+        held = held or load_reservations(connection, reservation.account_id)
+        lifetime, window = self._claims(standing, held)
+        return Spent(reservation, lifetime, window, standing)
+
+    def _claims(
+        self, standing: AccountStanding, held: list[Reservation]
+    ) -> tuple[EpsilonClaim, EpsilonClaim]:
+        delta = standing.account.target_delta
+        lifetime = self._accountant.claim(rules.composed_events(held), delta)
+        counted = rules.composed_events(standing.in_window(held))
+        return lifetime, self._accountant.claim(counted, delta)
 
     def _account_claim(self, connection: Connection, account: BudgetAccount) -> EpsilonClaim:
         events = rules.composed_events(load_reservations(connection, account.account_id))
@@ -175,18 +228,6 @@ class BudgetStore:
             .values(state=moved.state.value, release_sha256=moved.release_sha256 or "")
         )
         self._logs.governance.append(connection, entry.to_bytes())
-
-
-def account_of(document: AccountDocument) -> BudgetAccount:
-    """Return the account a document opens; raises `BadParameter` if its figures are unusable."""
-    return BudgetAccount(
-        account_id=document.account_id,
-        population=document.population,
-        unit="user",
-        cap_epsilon=document.cap_epsilon,
-        target_delta=document.target_delta,
-        quotas=document.quotas,
-    )
 
 
 def reservation_of(document: ReserveDocument) -> Reservation:
@@ -241,13 +282,8 @@ def check_round_is_free(document: ReserveDocument, spent_on_round: set[str]) -> 
 
 
 def load_account(connection: Connection, account_id: str) -> BudgetAccount:
-    """Read an account; raises `NotFound`."""
-    body = connection.execute(
-        select(accounts.c.body).where(accounts.c.account_id == account_id)
-    ).scalar_one_or_none()
-    if body is None:
-        raise NotFound(f"there is no budget account {account_id}")
-    return account_of(AccountDocument.from_json(parse_canonical(body)))
+    """Read an account under the terms in force; raises `NotFound`."""
+    return load_standing(connection, account_id).account
 
 
 def load_reservations(connection: Connection, account_id: str) -> list[Reservation]:

@@ -1,4 +1,4 @@
-"""What moved each account over time: opened, reserved, committed, aborted, released."""
+"""What moved each account over time: opened, changed, reserved, committed, aborted, released."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from tacit.privacy import budget as rules
-from tacit.privacy.budget import BudgetAccount, Reservation
+from tacit.privacy.budget import Reservation
+from tacit.privacy.budget_changes import Proposal
 from tacit.privacy.budget_documents import AbortDocument, CommitDocument, ReserveDocument
+from tacit.privacy.budget_standing import AccountStanding
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.release import ReleaseManifest
 from tacit.server.budget.accountant import Accountant
+from tacit.server.budget.change_summary import summarise
 from tacit.server.budget.store import reservation_of
+from tacit.server.ledger.config import officers_of
+from tacit.server.ledger.keys import PublicKeys
+from tacit.server.ledger.replay_accounts import AccountReplay
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +28,17 @@ class BudgetStep:
         index: Position in the governance log.
         recorded_at_ms: Unix milliseconds, as its signer saw them.
         kind: Kind of the entry.
-        name: Reservation, release or account it is about.
+        name: Reservation, release or account it is about; of a change, what it would alter.
         purpose: Purpose of the reservation; empty for other kinds.
         noise_multiplier: z of the reservation; None for other kinds.
-        spent_epsilon, spent_epsilon_lower: Bounds of everything that counts after the entry.
-        released_epsilon: Of what is committed after it.
+        spent_epsilon, spent_epsilon_lower: Lifetime: bounds of everything that counts after it.
+        released_epsilon: Lifetime, of what is committed after it.
+        window: The window after it.
+        window_epsilon: Of what counts in that window.
+        cap_epsilon, target_delta: In force after it.
+        alerts: Thresholds that the window reached by it.
+        change_sha256: Of an officer's entry, the change; empty for other kinds.
+        officers: Who proposed it, then who approved or rejected it.
     """
 
     index: int
@@ -38,6 +50,13 @@ class BudgetStep:
     spent_epsilon: float
     spent_epsilon_lower: float
     released_epsilon: float
+    window: int
+    window_epsilon: float
+    cap_epsilon: float
+    target_delta: float
+    alerts: tuple[float, ...]
+    change_sha256: str
+    officers: tuple[str, ...]
 
     def to_json(self) -> dict[str, object]:
         """Return the step as a document."""
@@ -45,56 +64,149 @@ class BudgetStep:
 
 
 def timelines(
-    entries: Sequence[GovernanceEntry],
-    accounts: Mapping[str, BudgetAccount],
-    accountant: Accountant,
+    entries: Sequence[GovernanceEntry], keys: PublicKeys, accountant: Accountant
 ) -> dict[str, tuple[BudgetStep, ...]]:
     """Return account id to its steps, of a log that `replay_governance` found nothing wrong with.
 
     Raises:
         PrivacyError: An entry is malformed after all.
     """
-    of_population = {one.population: name for name, one in accounts.items()}
-    held: dict[str, Reservation] = {}
-    steps: dict[str, list[BudgetStep]] = {name: [] for name in accounts}
+    timeline = _Timeline(keys, accountant)
     for index, entry in enumerate(entries):
-        moved: Reservation | None = None
-        if entry.kind == "account":
-            account_id = name = str(entry.body["account_id"])
-        elif entry.kind == "release":
-            release = ReleaseManifest.from_json(entry.body)
-            account_id = of_population[release.population]
-            name = f"{release.population} {release.version}"
-        elif entry.kind.startswith("budget."):
-            moved = _moved(entry, held)
-            held[moved.reservation_id] = moved
-            account_id, name = moved.account_id, moved.reservation_id
-        else:
-            continue
-        mine = [one for one in held.values() if one.account_id == account_id]
-        delta = accounts[account_id].target_delta
-        spent = accountant.claim(rules.composed_events(mine), delta)
+        timeline.entry(index, entry)
+    return {name: tuple(some) for name, some in timeline.steps.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """What an entry is about, before the account's figures are put beside it."""
+
+    account_id: str
+    name: str
+    moved: Reservation | None = None
+    change_sha256: str = ""
+
+
+class _Timeline:
+    def __init__(self, keys: PublicKeys, accountant: Accountant) -> None:
+        self.steps: dict[str, list[BudgetStep]] = {}
+        self._keys = keys
+        self._accountant = accountant
+        self._standings: dict[str, AccountStanding] = {}
+        self._proposals: dict[str, Proposal] = {}
+        self._held: dict[str, list[Reservation]] = {}
+        self._summaries: dict[str, str] = {}
+        self._accounts = AccountReplay(
+            self._standings, self._proposals, self._held, officers_of(keys.principals)
+        )
+
+    def entry(self, index: int, entry: GovernanceEntry) -> None:
+        event = self._read(entry)
+        if event is None:
+            return
+        standing, mine = self._standings[event.account_id], self._held[event.account_id]
+        delta = standing.account.target_delta
         committed = [one for one in mine if one.release_sha256]
-        steps[account_id].append(
+        spent = self._accountant.claim(rules.composed_events(mine), delta)
+        released = self._accountant.claim(rules.composed_events(committed), delta)
+        window = self._accountant.claim(rules.composed_events(standing.in_window(mine)), delta)
+        moved, alerts = event.moved, tuple[float, ...]()
+        if moved is not None and entry.kind == "budget.reserve":
+            standing = standing.alerted(window.epsilon, moved.reservation_id)
+            self._standings[event.account_id] = standing
+            alerts = tuple(one.threshold for one in standing.alerts_of(moved.reservation_id))
+        self.steps.setdefault(event.account_id, []).append(
             BudgetStep(
                 index=index,
                 recorded_at_ms=entry.recorded_at_ms,
                 kind=entry.kind,
-                name=name,
+                name=event.name,
                 purpose=moved.purpose if moved else "",
                 noise_multiplier=moved.events[0].noise_multiplier if moved else None,
                 spent_epsilon=spent.epsilon,
                 spent_epsilon_lower=spent.epsilon_lower,
-                released_epsilon=accountant.claim(rules.composed_events(committed), delta).epsilon,
+                released_epsilon=released.epsilon,
+                window=standing.window,
+                window_epsilon=window.epsilon,
+                cap_epsilon=standing.account.cap_epsilon,
+                target_delta=delta,
+                alerts=alerts,
+                change_sha256=event.change_sha256,
+                officers=self._officers(event.change_sha256),
             )
         )
-    return {name: tuple(some) for name, some in steps.items()}
+
+    def _read(self, entry: GovernanceEntry) -> _Event | None:
+        if entry.kind == "account":
+            self._accounts.open(entry)
+            account_id = str(entry.body["account_id"])
+            return _Event(account_id, account_id)
+        if entry.kind.startswith("account."):
+            return self._change(entry)
+        if entry.kind.startswith("budget."):
+            moved = self._moved(entry)
+            return _Event(moved.account_id, moved.reservation_id, moved)
+        if entry.kind == "release":
+            release = ReleaseManifest.from_json(entry.body)
+            (account_id,) = (
+                name
+                for name, one in self._standings.items()
+                if one.account.population == release.population
+            )
+            return _Event(account_id, f"{release.population} {release.version}")
+        return None
+
+    def _change(self, entry: GovernanceEntry) -> _Event:
+        account_id = str(entry.body["account_id"])
+        if entry.kind == "account.change":
+            digest, before = entry.body_digest().hex(), self._standings[account_id]
+            self._accounts.propose(entry)
+            self._summaries[digest] = summarise(before, self._proposals[digest].document)
+        else:
+            digest = str(entry.body["change_sha256"])
+            if entry.kind == "account.approval":
+                self._accounts.approve(entry)
+            else:
+                self._accounts.reject(entry)
+        return _Event(account_id, self._summaries[digest], change_sha256=digest)
+
+    def _officers(self, change_sha256: str) -> tuple[str, ...]:
+        proposal = self._proposals.get(change_sha256)
+        if proposal is None:
+            return ()
+        return tuple(
+            officer_name(self._keys, key_id)
+            for key_id in (proposal.proposer, proposal.decided_by)
+            if key_id
+        )
+
+    def _moved(self, entry: GovernanceEntry) -> Reservation:
+        if entry.kind == "budget.reserve":
+            new = reservation_of(ReserveDocument.from_json(entry.body))
+            self._held[new.account_id].append(new)
+            return new
+        name = str(entry.body["reservation_id"])
+        held, place = next(
+            (some, place)
+            for some in self._held.values()
+            for place, one in enumerate(some)
+            if one.reservation_id == name
+        )
+        if entry.kind == "budget.commit":
+            commit = CommitDocument.from_json(entry.body)
+            held[place] = rules.commit(held[place], commit.release_sha256)
+        else:
+            AbortDocument.from_json(entry.body)
+            held[place] = rules.abort(held[place])
+        return held[place]
 
 
-def _moved(entry: GovernanceEntry, held: Mapping[str, Reservation]) -> Reservation:
-    if entry.kind == "budget.reserve":
-        return reservation_of(ReserveDocument.from_json(entry.body))
-    if entry.kind == "budget.commit":
-        commit = CommitDocument.from_json(entry.body)
-        return rules.commit(held[commit.reservation_id], commit.release_sha256)
-    return rules.abort(held[AbortDocument.from_json(entry.body).reservation_id])
+def officer_name(keys: PublicKeys, key_id: str) -> str:
+    """Return the holder of a key as the ledger's keys name it, or the key id itself."""
+    principal = keys.principal(key_id)
+    return principal.holder if principal else key_id
+
+
+def summaries(steps: Sequence[BudgetStep]) -> Mapping[str, str]:
+    """Return digest of every change proposed in these steps to what it would alter."""
+    return {one.change_sha256: one.name for one in steps if one.kind == "account.change"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -16,7 +16,8 @@ from tacit.server.errors import BadConfig
 from tacit.server.ledger.log import CONSENT, GOVERNANCE
 from tacit.server.witness.client import WitnessAddress
 
-ROLES = ("gateway", "coordinator", "operator")
+OFFICER = "officer"
+ROLES = ("gateway", "coordinator", "operator", OFFICER)
 _ORIGIN = re.compile(r"[0-9A-Za-z._-]{1,100}")
 _KEYS = (
     "state_dir",
@@ -38,16 +39,23 @@ class Principal:
         name: for people to read.
         role: one of `ROLES`.
         public_key: 32 bytes.
+        person: who holds the key, where one person holds several; empty for `name`.
     """
 
     name: str
     role: str
     public_key: bytes
+    person: str = ""
 
     @property
     def key_id(self) -> str:
         """Name of the key, which requests and entries carry."""
         return key_id(self.public_key)
+
+    @property
+    def holder(self) -> str:
+        """Who holds the key: four eyes are two holders, whatever number of keys they have."""
+        return self.person or self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +135,9 @@ class LedgerConfig:
 
 
 def _principal(document: object) -> Principal:
-    values = _object(document, ("name", "role", "public_key"), "principal")
+    values = _object(document, ("name", "role", "public_key"), "principal", ("person",))
     name, role, public_key = (_text(values, key) for key in ("name", "role", "public_key"))
+    person = _text(values, "person") if "person" in values else ""
     if role not in ROLES:
         raise BadConfig(f"principal {name}: role: expected one of {', '.join(ROLES)}")
     try:
@@ -137,7 +146,7 @@ def _principal(document: object) -> Principal:
         raw = b""
     if len(raw) != PUBLIC_KEY_BYTES:
         raise BadConfig(f"principal {name}: public_key: expected 64 hexadecimal digits")
-    return Principal(name, role, raw)
+    return Principal(name, role, raw, person)
 
 
 def _witnesses(documents: object) -> tuple[WitnessAddress, ...]:
@@ -163,6 +172,11 @@ def _witness(document: object) -> WitnessAddress:
     except (OSError, UnicodeDecodeError):
         raise BadConfig(f"witness {witness.name}: ca: expected a PEM file") from None
     return WitnessAddress(witness, texts["url"], ca_pem)
+
+
+def officers_of(principals: Iterable[Principal]) -> dict[str, str]:
+    """Return key id to holder of every officer among the principals."""
+    return {one.key_id: one.holder for one in principals if one.role == OFFICER}
 
 
 def _object(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from sqlalchemy import Connection, func, insert, select
 
 from tacit.privacy.accounting import GaussianEvent
 from tacit.privacy.budget import BudgetAccount
-from tacit.privacy.budget_documents import AccountDocument
 from tacit.privacy.canonical import canonical_json, parse_canonical
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.notice import NoticeDocument
@@ -17,18 +16,21 @@ from tacit.privacy.release import KINDS, ReleaseManifest, kind_of
 from tacit.privacy.task import TaskManifest
 from tacit.server.budget.accountant import Accountant, same_epsilon
 from tacit.server.budget.store import (
-    account_of,
     load_account,
     load_reservations,
     reservations_of_task,
 )
 from tacit.server.errors import AlreadyExists, FailedPrecondition, InvalidRequest
+from tacit.server.ledger.account_governance import AccountGovernance
 from tacit.server.ledger.log import Logs
-from tacit.server.ledger.tables import accounts, notices, releases, tasks
+from tacit.server.ledger.tables import notices, releases, tasks
 
 KIND_ROLES = {
     "notice": "operator",
     "account": "operator",
+    "account.change": "officer",
+    "account.approval": "officer",
+    "account.rejection": "officer",
     "task": "coordinator",
     "release": "coordinator",
     "budget.reserve": "coordinator",
@@ -47,19 +49,30 @@ class BlobSizes(Protocol):
 
 
 class GovernanceStore:
-    """Append notices, accounts, tasks and releases; budget entries go through `BudgetStore`.
+    """Append notices, tasks and releases, and through `AccountGovernance` what accounts are.
+
+    Budget entries go through `BudgetStore`.
 
     Sending an entry again whose body is recorded already answers with the first one's index, so a
     caller that lost the reply may simply repeat itself.
     """
 
-    def __init__(self, logs: Logs, blobs: BlobSizes, accountant: Accountant) -> None:
+    def __init__(
+        self,
+        logs: Logs,
+        blobs: BlobSizes,
+        accountant: Accountant,
+        account_governance: AccountGovernance,
+    ) -> None:
         self._logs = logs
         self._blobs = blobs
         self._accountant = accountant
         self._record: dict[str, Callable[[Connection, GovernanceEntry], int]] = {
             "notice": self._notice,
-            "account": self._account,
+            "account": account_governance.open,
+            "account.change": account_governance.propose,
+            "account.approval": account_governance.approve,
+            "account.rejection": account_governance.reject,
             "task": self._task,
             "release": self._release,
         }
@@ -72,6 +85,7 @@ class GovernanceStore:
             BadDocument, BadParameter: if the body is malformed.
             AlreadyExists: if its name stands for another document.
             FailedPrecondition, NotFound: if what it refers to is not there or differs.
+            ChangeRefused: if an account's officers may not do this, or not now.
         """
         record = self._record.get(entry.kind)
         if record is None:
@@ -125,28 +139,6 @@ class GovernanceStore:
                 "sha256": notice.text_digest(),
                 "position": position,
             },
-        )
-        return position
-
-    def _account(self, connection: Connection, entry: GovernanceEntry) -> int:
-        document = AccountDocument.from_json(entry.body)
-        account = account_of(document)
-        body = canonical_json(entry.body)
-        row = connection.execute(
-            select(accounts.c.body, accounts.c.position).where(
-                accounts.c.account_id == document.account_id
-            )
-        ).one_or_none()
-        if row is not None:
-            if row.body != body:
-                raise AlreadyExists(f"account {document.account_id}: exists with other terms")
-            return int(row.position)
-        others = connection.execute(select(accounts.c.body)).scalars()
-        check_account(account, [account_of(_account_document(body)) for body in others])
-        position = self._logs.governance.append(connection, entry.to_bytes())
-        connection.execute(
-            insert(accounts),
-            {"account_id": document.account_id, "body": body, "position": position},
         )
         return position
 
@@ -233,18 +225,6 @@ class GovernanceStore:
             raise FailedPrecondition(f"{name}: its model is not stored with the stated size")
 
 
-def check_account(account: BudgetAccount, others: Sequence[BudgetAccount]) -> None:
-    """Check that a population has one account: two caps would be no cap.
-
-    Raises:
-        FailedPrecondition: if another account is of the same population.
-    """
-    if any(one.population == account.population for one in others):
-        raise FailedPrecondition(
-            f"account {account.account_id}: its population has an account already, and one cap"
-        )
-
-
 def check_task(task: TaskManifest, account: BudgetAccount, accountant: Accountant) -> None:
     """Check a task against the account that is to pay for it.
 
@@ -298,10 +278,6 @@ def check_release(
     # A model may rest on every noised sum of its task; leaving one out would understate its ε.
     if left_out := sorted(spent_on_task.difference(named)):
         raise FailedPrecondition(f"{name}: leaves out reservation {left_out[0]} of its own task")
-
-
-def _account_document(body: bytes) -> AccountDocument:
-    return AccountDocument.from_json(parse_canonical(body))
 
 
 def _unhex(text: str) -> bytes:

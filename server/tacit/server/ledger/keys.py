@@ -10,7 +10,7 @@ from typing import cast
 from tacit.privacy.canonical import Fields, Json, canonical_json, parse_canonical
 from tacit.privacy.errors import BadDocument
 from tacit.privacy.signatures import SigningKey, verify
-from tacit.server.ledger.config import Principal
+from tacit.server.ledger.config import OFFICER, Principal
 from tacit.server.ledger.log import CONSENT, GOVERNANCE
 
 KEYS_FILE = "keys.json"
@@ -74,7 +74,12 @@ class PublicKeys:
             "ledger_key": self.ledger_key.hex(),
             **self.origins,
             "principals": [
-                {"name": one.name, "role": one.role, "public_key": one.public_key.hex()}
+                {
+                    "name": one.name,
+                    "role": one.role,
+                    "public_key": one.public_key.hex(),
+                    **({"person": one.person} if one.person else {}),
+                }
                 for one in self.principals
             ],
         }
@@ -86,7 +91,8 @@ def publish_keys(
     """Write `keys.json` into the state directory, keeping principals of earlier configurations.
 
     Raises:
-        BadDocument: if a key changed its role, or the file there names another ledger.
+        BadDocument: if a key changed its role, an officer's key its holder, or the file there
+            names another ledger.
     """
     path = state_dir / KEYS_FILE
     merged = list(principals)
@@ -102,6 +108,11 @@ def publish_keys(
                 merged.append(one)
             elif present.role != one.role:
                 raise BadDocument(f"keys: the role of {one.name} cannot change from {one.role}")
+            elif one.role == OFFICER and present.holder != one.holder:
+                raise BadDocument(
+                    f"keys: officer {one.key_id} cannot change hands from {one.holder} to "
+                    f"{present.holder}; make another key"
+                )
     keys = PublicKeys(key.public_key, dict(origins), tuple(merged))
     temporary = path.with_suffix(".new")
     temporary.write_bytes(keys.sign(key))
@@ -111,7 +122,12 @@ def publish_keys(
 
 def _principal(document: Mapping[str, Json]) -> Principal:
     fields = Fields(document, "keys.principal")
-    principal = Principal(fields.text("name"), fields.text("role"), _unhex(fields, "public_key"))
+    principal = Principal(
+        fields.text("name"),
+        fields.text("role"),
+        _unhex(fields, "public_key"),
+        fields.text("person") if "person" in document else "",
+    )
     fields.done()
     return principal
 

@@ -15,7 +15,8 @@ from tacit.privacy.governance import GovernanceEntry
 from tacit.server.authn import RequestVerifier
 from tacit.server.budget import Accountant, BudgetStore
 from tacit.server.errors import InvalidRequest, PermissionDenied, Unauthenticated
-from tacit.server.ledger.config import LedgerConfig
+from tacit.server.ledger.account_governance import AccountGovernance
+from tacit.server.ledger.config import LedgerConfig, officers_of
 from tacit.server.ledger.consent import ConsentStore
 from tacit.server.ledger.database import Database
 from tacit.server.ledger.governance import KIND_ROLES, GovernanceStore
@@ -70,7 +71,8 @@ class LedgerNode:
             self.blobs = BlobStore(config.state_dir / "blobs")
             self.registry = DeviceRegistry(self.database, random_bytes)
             self.consent = ConsentStore(self.logs, key, random_bytes)
-            self.governance = GovernanceStore(self.logs, self.blobs, self.accountant)
+            officers = AccountGovernance(self.logs, officers_of(config.principals), now_ms)
+            self.governance = GovernanceStore(self.logs, self.blobs, self.accountant, officers)
             self.budget = BudgetStore(self.logs, self.accountant)
         except BaseException:
             self.database.close()

@@ -11,6 +11,7 @@ import grpc
 from tacit.privacy.errors import (
     BadSignature,
     BudgetExceeded,
+    ChangeRefused,
     PrivacyError,
     RollbackDetected,
 )
@@ -38,7 +39,7 @@ def refusing(context: grpc.ServicerContext, method: str) -> Generator[None]:
 def _status(error: PrivacyError) -> grpc.StatusCode:
     if isinstance(error, BadSignature):
         return grpc.StatusCode.UNAUTHENTICATED
-    if isinstance(error, RollbackDetected):
+    if isinstance(error, RollbackDetected | ChangeRefused):
         return grpc.StatusCode.FAILED_PRECONDITION
     if isinstance(error, BudgetExceeded):
         return grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -7,32 +7,21 @@ from dataclasses import dataclass, field
 
 from tacit.privacy import budget as rules
 from tacit.privacy.budget import BudgetAccount, Reservation, ReservationState
-from tacit.privacy.budget_documents import (
-    AbortDocument,
-    AccountDocument,
-    CommitDocument,
-    ReserveDocument,
-)
+from tacit.privacy.budget_changes import Proposal
+from tacit.privacy.budget_documents import AbortDocument, CommitDocument, ReserveDocument
+from tacit.privacy.budget_standing import AccountStanding
 from tacit.privacy.errors import BadDocument, PrivacyError
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.notice import NoticeDocument
 from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.task import TaskManifest
 from tacit.server.budget.accountant import Accountant, same_epsilon
-from tacit.server.budget.store import (
-    account_of,
-    check_planned,
-    check_round_is_free,
-    reservation_of,
-)
+from tacit.server.budget.store import check_planned, check_round_is_free, reservation_of
 from tacit.server.errors import Refused
-from tacit.server.ledger.governance import (
-    KIND_ROLES,
-    check_account,
-    check_release,
-    check_task,
-)
+from tacit.server.ledger.config import officers_of
+from tacit.server.ledger.governance import KIND_ROLES, check_release, check_task
 from tacit.server.ledger.keys import PublicKeys
+from tacit.server.ledger.replay_accounts import AccountReplay
 
 
 @dataclass(slots=True)
@@ -40,20 +29,27 @@ class GovernanceHistory:
     """What the entries establish, and what is wrong with them.
 
     Attributes:
-        accounts: account id → account.
+        standings: account id → terms in force, window and alerts.
+        proposals: hex digest → proposed change of terms and what became of it, in order.
         tasks: hex digest → manifest.
         reservations: account id → its reservations, in order.
         releases: population → releases, in order.
         findings: one line for each entry that breaks a rule.
     """
 
-    accounts: dict[str, BudgetAccount] = field(default_factory=dict[str, BudgetAccount])
+    standings: dict[str, AccountStanding] = field(default_factory=dict[str, AccountStanding])
+    proposals: dict[str, Proposal] = field(default_factory=dict[str, Proposal])
     tasks: dict[str, TaskManifest] = field(default_factory=dict[str, TaskManifest])
     reservations: dict[str, list[Reservation]] = field(default_factory=dict[str, list[Reservation]])
     releases: dict[str, list[ReleaseManifest]] = field(
         default_factory=dict[str, list[ReleaseManifest]]
     )
     findings: list[str] = field(default_factory=list[str])
+
+    @property
+    def accounts(self) -> dict[str, BudgetAccount]:
+        """Account id → account under the terms in force."""
+        return {name: standing.account for name, standing in self.standings.items()}
 
 
 def replay_governance(
@@ -85,9 +81,15 @@ class _Replay:
         self._notices: set[tuple[str, str, str]] = set()
         # Task digest → reservation → round.
         self._of_task: dict[str, dict[str, int]] = {}
+        accounts = AccountReplay(
+            history.standings, history.proposals, history.reservations, officers_of(keys.principals)
+        )
         self._steps: dict[str, Callable[[GovernanceEntry], None]] = {
             "notice": self._notice,
-            "account": self._account,
+            "account": accounts.open,
+            "account.change": accounts.propose,
+            "account.approval": accounts.approve,
+            "account.rejection": accounts.reject,
             "task": self._task,
             "budget.reserve": self._reserve,
             "budget.commit": self._commit,
@@ -111,25 +113,17 @@ class _Replay:
             raise BadDocument("this notice was published before")
         self._notices.add(name)
 
-    def _account(self, entry: GovernanceEntry) -> None:
-        account = account_of(AccountDocument.from_json(entry.body))
-        if account.account_id in self._history.accounts:
-            raise BadDocument(f"account {account.account_id} was opened before")
-        others = list(self._history.accounts.values())
-        self._history.accounts[account.account_id] = account
-        self._history.reservations[account.account_id] = []
-        check_account(account, others)
-
     def _task(self, entry: GovernanceEntry) -> None:
         task = TaskManifest.from_json(entry.body)
         if any(task.task_id == other.task_id for other in self._history.tasks.values()):
             raise BadDocument(f"task {task.task_id} was published before")
-        check_task(task, self._known_account(task.budget_account), self._accountant)
+        check_task(task, self._known_account(task.budget_account).account, self._accountant)
         self._history.tasks[task.digest().hex()] = task
 
     def _reserve(self, entry: GovernanceEntry) -> None:
         document = ReserveDocument.from_json(entry.body)
-        account = self._known_account(document.account_id)
+        standing = self._known_account(document.account_id)
+        account = standing.account
         new, held = reservation_of(document), self._history.reservations[document.account_id]
         if any(
             new.reservation_id == other.reservation_id
@@ -149,12 +143,16 @@ class _Replay:
         of_task[new.reservation_id] = document.round_id
         check_planned(document, account, task)
         check_round_is_free(document, spent & of_round)
-        rules.admit(account, existing, new, self._accountant.claim)
+        counted = rules.composed_events([*standing.in_window(existing), new])
+        epsilon = self._accountant.claim(counted, account.target_delta).epsilon
+        self._history.standings[document.account_id] = standing.alerted(epsilon, new.reservation_id)
+        window = standing.in_window(existing)
+        rules.admit(account, existing, new, self._accountant.claim, window)
 
     def _commit(self, entry: GovernanceEntry) -> None:
         document = CommitDocument.from_json(entry.body)
         held, place = self._held(document.reservation_id)
-        account = self._history.accounts[held[place].account_id]
+        account = self._known_account(held[place].account_id).account
         claim = self._accountant.claim(rules.composed_events(held), account.target_delta)
         if held[place].state is not ReservationState.RESERVED:
             raise BadDocument(f"reservation {document.reservation_id} is {held[place].state}")
@@ -196,11 +194,11 @@ class _Replay:
                 f"give {claim.epsilon!r}"
             )
 
-    def _known_account(self, account_id: str) -> BudgetAccount:
-        account = self._history.accounts.get(account_id)
-        if account is None:
+    def _known_account(self, account_id: str) -> AccountStanding:
+        standing = self._history.standings.get(account_id)
+        if standing is None:
             raise BadDocument(f"budget account {account_id} was not opened before")
-        return account
+        return standing
 
     def _held(self, reservation_id: str) -> tuple[list[Reservation], int]:
         for held in self._history.reservations.values():

@@ -55,6 +55,27 @@ accounts = Table(
     Column("body", LargeBinary, nullable=False),
     Column("position", BigInteger, nullable=False),
 )
+# Where an account stands now, and what its officers proposed; derived from the leaves too. An
+# account of a database from before these tables stands as it was opened.
+# Owner: account_governance.AccountGovernance; of alerts, budget.BudgetStore.
+account_standings = Table(
+    "account_standings",
+    metadata,
+    Column("account_id", String, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+)
+account_changes = Table(
+    "account_changes",
+    metadata,
+    Column("change_sha256", String(64), primary_key=True),
+    Column("account_id", String, ForeignKey("accounts.account_id"), nullable=False),
+    Column("entry", LargeBinary, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("decided_by", String(32), nullable=False),
+    Column("decided_at_ms", BigInteger, nullable=False),
+    Column("decision_position", BigInteger),
+)
 tasks = Table(
     "tasks",
     metadata,

@@ -54,9 +54,12 @@ class AccountReport:
     Attributes:
         account_id: its name.
         cap_epsilon, target_delta: what it allows.
-        spent_epsilon: ε of everything reserved or committed.
-        released_epsilon: ε of what was committed; never above `spent_epsilon`.
+        spent_epsilon: lifetime ε, of everything reserved or committed.
+        released_epsilon: lifetime ε of what was committed; never above `spent_epsilon`.
         reserved, committed, aborted: number of reservations in each state.
+        window: current window; one more with every refresh.
+        window_epsilon: ε of what counts in it; the cap bounds this.
+        changes: number of changes of the account that two officers made effective.
     """
 
     account_id: str
@@ -67,6 +70,9 @@ class AccountReport:
     reserved: int
     committed: int
     aborted: int
+    window: int
+    window_epsilon: float
+    changes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +318,8 @@ def _check_witnesses(
 
 def _accounts(history: GovernanceHistory, accountant: Accountant) -> tuple[AccountReport, ...]:
     reports: list[AccountReport] = []
-    for account in history.accounts.values():
+    for standing in history.standings.values():
+        account = standing.account
         held = history.reservations[account.account_id]
         committed = [one for one in held if one.state is ReservationState.COMMITTED]
         states = [one.state for one in held]
@@ -330,6 +337,9 @@ def _accounts(history: GovernanceHistory, accountant: Accountant) -> tuple[Accou
                 reserved=states.count(ReservationState.RESERVED),
                 committed=len(committed),
                 aborted=states.count(ReservationState.ABORTED),
+                window=standing.window,
+                window_epsilon=claimed(composed_events(standing.in_window(held))),
+                changes=standing.revision,
             )
         )
     return tuple(reports)

@@ -9,9 +9,11 @@ from tacit.client import ConsentTerms
 from tacit.privacy.budget_documents import AccountDocument
 from tacit.privacy.notice import NoticeDocument
 from tacit.server.ledger.client import LedgerClient
-from tacit.simulations.demo.deployment import ACCOUNT, POPULATION, Deployment
+from tacit.simulations.demo.deployment import ACCOUNT, OFFICERS, POPULATION, Deployment
 
 _TOKEN_TTL_MS = 3_600_000
+_WINDOW_DAYS = 90
+_ALERTS = (0.5, 0.8, 1.0)
 
 
 def open_account(
@@ -31,6 +33,10 @@ def open_account(
         cap_epsilon=cap_epsilon,
         target_delta=target_delta,
         quotas={"learn": cap_epsilon},
+        population_size=devices,
+        window_days=_WINDOW_DAYS,
+        alert_thresholds=_ALERTS,
+        approvers=tuple(deployment.keys[name].key_id for name in OFFICERS),
     )
     expires_at_ms = time.time_ns() // 1_000_000 + _TOKEN_TTL_MS
     with LedgerClient(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tacit.privacy.arrays import pack_arrays
 from tacit.privacy.signed_note import verifier_key
 from tacit.server.ledger.log import CONSENT, GOVERNANCE
-from tacit.simulations.demo.deployment import ACCOUNT, POPULATION, Deployment
+from tacit.simulations.demo.deployment import ACCOUNT, OFFICERS, POPULATION, Deployment
 from tacit.simulations.demo.options import DemoOptions
 from tacit.simulations.demo.population import DemoPopulation
 from tacit.simulations.fleet.config import FleetConfig
@@ -14,7 +14,7 @@ ORIGIN = "tacit.demo"
 
 
 def ledger_config(deployment: Deployment) -> dict[str, object]:
-    """Configure the ledger node: the keys of those who may write, and its witness."""
+    """Configure the ledger node: who may write, the officers, and its witness."""
     return {
         "state_dir": str(deployment.path("ledger")),
         "address": deployment.address("ledger"),
@@ -25,6 +25,10 @@ def ledger_config(deployment: Deployment) -> dict[str, object]:
         "principals": [
             {"name": role, "role": role, "public_key": deployment.keys[role].public_key.hex()}
             for role in ("operator", "gateway", "coordinator")
+        ]
+        + [
+            {"name": name, "role": "officer", "public_key": deployment.keys[name].public_key.hex()}
+            for name in OFFICERS
         ],
         "witnesses": [
             {

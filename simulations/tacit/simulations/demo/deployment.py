@@ -2,7 +2,7 @@
 
 STATE/
   demo.json          what was asked
-  keys/              signing keys of ledger, operator, gateway, coordinator, witness (0600)
+  keys/              signing keys of every role, the officers and the witness (0600)
   tls/               the deployment's own authority and server certificate
   ledger/            the ledger node: database, blobs
   witness/           what an outsider remembers of the ledger's logs
@@ -38,7 +38,9 @@ from tacit.server.coordinator.superlink import FlowerFiles
 POPULATION = "demo"
 ACCOUNT = "demo"
 WITNESS = "tacit.demo/witness"
-ROLES = ("ledger", "operator", "gateway", "coordinator", "witness")
+OFFICERS = ("officer-1", "officer-2")
+"""Whose approval a change of the account's terms takes; the demo itself never uses their keys."""
+ROLES = ("ledger", "operator", "gateway", "coordinator", "witness", *OFFICERS)
 _MAX_SOCKET_PATH = 100
 _FOLDERS = (
     *("keys", "tls", "ledger", "witness", "flower", "gateway", "coordinator", "fleet", "logs"),

@@ -1,0 +1,126 @@
+"""What an officer reads before signing: an account and its proposals, from a running ledger's log.
+
+Signatures are not checked here, which `tacit budget show` and `tacit ledger verify` do. What an
+officer signs is bound all the same: a change names the digest of the standing it is about, and an
+approval the digest of the change, both computed here from what was shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tacit.privacy.account_change_documents import (
+    ApprovalDocument,
+    ChangeDocument,
+    RejectionDocument,
+)
+from tacit.privacy.account_documents import AccountDocument
+from tacit.privacy.budget_changes import Proposal, ProposalState, decided, take_effect
+from tacit.privacy.budget_standing import AccountStanding
+from tacit.privacy.governance import GovernanceEntry
+from tacit.server.budget.change_summary import summarise
+from tacit.server.errors import FailedPrecondition, NotFound
+from tacit.server.ledger.client import LedgerClient
+
+_MIN_PREFIX = 6
+
+
+@dataclass(slots=True)
+class AccountView:
+    """An account as its entries tell.
+
+    Attributes:
+        standing: Terms, revision and window; its reservations and alerts are not read here.
+        proposals: Hex digest to proposal, in order.
+        summaries: Hex digest to what the change would alter.
+    """
+
+    standing: AccountStanding
+    proposals: dict[str, Proposal] = field(default_factory=dict[str, Proposal])
+    summaries: dict[str, str] = field(default_factory=dict[str, str])
+
+    def find(self, prefix: str) -> Proposal:
+        """Return the proposal whose digest begins so.
+
+        Raises:
+            NotFound: There is none, or more than one.
+        """
+        found = [one for name, one in self.proposals.items() if name.startswith(prefix)]
+        name = self.standing.account.account_id
+        if len(prefix) < _MIN_PREFIX or len(found) != 1:
+            raise NotFound(
+                f"account {name}: expected the digest of one proposed change, or its first "
+                f"{_MIN_PREFIX} digits or more, got {prefix!r}, which {len(found)} have"
+            )
+        return found[0]
+
+
+def read_account(client: LedgerClient, account_id: str | None) -> AccountView:
+    """Read an account from a running ledger; the only one where none is named.
+
+    Raises:
+        NotFound: There is none of that name, none at all, or several and none is named.
+        FailedPrecondition: The ledger's log and what it says of the account disagree.
+    """
+    views = account_views(_entries(client))
+    if account_id is None and len(views) == 1:
+        (account_id,) = views
+    if account_id is None or account_id not in views:
+        names = ", ".join(views) or "none"
+        raise NotFound(f"expected the name of one account; the ledger has: {names}")
+    view = views[account_id]
+    if client.show_budget(account_id).standing_sha256 != view.standing.digest():
+        raise FailedPrecondition(
+            f"account {account_id}: the ledger states other terms than its log gives; verify it "
+            "before signing anything"
+        )
+    return view
+
+
+def account_views(entries: Iterable[bytes]) -> dict[str, AccountView]:
+    """Return account id to what the entries tell of it."""
+    views: dict[str, AccountView] = {}
+    for data in entries:
+        entry = GovernanceEntry.parse(data)
+        if entry.kind == "account":
+            account = AccountDocument.from_json(entry.body).account()
+            standing = AccountStanding.opened(account, entry.recorded_at_ms)
+            views[account.account_id] = AccountView(standing)
+        elif entry.kind.startswith("account."):
+            _apply(views, entry)
+    return views
+
+
+def _apply(views: dict[str, AccountView], entry: GovernanceEntry) -> None:
+    if entry.kind == "account.change":
+        change = ChangeDocument.from_json(entry.body)
+        view, digest = views[change.account_id], entry.body_digest().hex()
+        view.proposals[digest] = Proposal(digest, change, entry.signer, entry.recorded_at_ms)
+        view.summaries[digest] = summarise(view.standing, change)
+    elif entry.kind == "account.approval":
+        approval = ApprovalDocument.from_json(entry.body)
+        view = views[approval.account_id]
+        view.standing, view.proposals[approval.change_sha256] = take_effect(
+            view.standing,
+            view.proposals[approval.change_sha256],
+            entry.signer,
+            entry.recorded_at_ms,
+            (),
+        )
+    else:
+        rejection = RejectionDocument.from_json(entry.body)
+        proposals = views[rejection.account_id].proposals
+        proposals[rejection.change_sha256] = decided(
+            proposals[rejection.change_sha256],
+            ProposalState.REJECTED,
+            entry.signer,
+            entry.recorded_at_ms,
+        )
+
+
+def _entries(client: LedgerClient) -> Iterable[bytes]:
+    start = 0
+    while batch := client.entries(start):
+        yield from batch
+        start += len(batch)
