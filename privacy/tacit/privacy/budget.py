@@ -21,6 +21,7 @@ from types import MappingProxyType
 from tacit.privacy._parameters import open_unit, positive_real
 from tacit.privacy.accounting import EpsilonClaim, GaussianEvent
 from tacit.privacy.errors import BadParameter, BudgetConflict, BudgetExceeded
+from tacit.privacy.trust import CHARGED_LEVELS, LEVELS
 
 EpsilonFunction = Callable[[Sequence[GaussianEvent], float], EpsilonClaim]
 """Composes events at a target delta: `tacit.privacy.accounting.epsilon`, or one that caches it."""
@@ -46,6 +47,7 @@ class BudgetAccount:
         target_delta: delta of the cap and of every quota.
         quotas: Purpose to the most that reservations of that purpose alone may compose to, at most
             the cap. A purpose without a quota may spend nothing.
+        allowed_levels: Trust levels that tasks of this population may have, at least one.
         alert_thresholds: Fractions of the cap in (0, 1], increasing, at which people are told.
 
     Raises:
@@ -59,6 +61,7 @@ class BudgetAccount:
     target_delta: float
     quotas: Mapping[str, float]
     alert_thresholds: tuple[float, ...] = ()
+    allowed_levels: tuple[str, ...] = CHARGED_LEVELS
 
     def __post_init__(self) -> None:
         if not self.account_id or not self.population:
@@ -66,6 +69,9 @@ class BudgetAccount:
         if self.unit != "user":
             raise BadParameter(f"account unit: expected 'user', got {self.unit!r}")
         cap = positive_real("cap_epsilon", self.cap_epsilon)
+        levels = self.allowed_levels
+        if not levels or len(set(levels)) != len(levels) or not set(levels) <= set(LEVELS):
+            raise BadParameter(f"allowed_levels: expected some of {', '.join(LEVELS)}, each once")
         open_unit("target_delta", self.target_delta)
         for purpose, quota in self.quotas.items():
             positive_real(f"quota of {purpose!r}", quota, maximum=cap)

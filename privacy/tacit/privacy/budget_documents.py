@@ -10,6 +10,7 @@ from tacit.privacy.accounting import GaussianEvent
 from tacit.privacy.canonical import Fields, Json, canonical_json, encode_real
 from tacit.privacy.errors import BadDocument
 from tacit.privacy.signals import check_purpose
+from tacit.privacy.trust import CHARGED_LEVELS
 
 _NAME = re.compile(r"[0-9A-Za-z._:/-]{1,128}")
 _HEX_32 = re.compile(r"[0-9a-f]{64}")
@@ -26,6 +27,9 @@ class AccountDocument:
         target_delta: δ.
         quotas: purpose → ε, a cap per purpose inside the cap; a purpose not named may spend
             nothing.
+        allowed_levels: trust levels the population's tasks may have. The document leaves out the
+            usual ones, those that are charged for; `consent-only` spends nothing, so it has to be
+            allowed here by name or it would pass by the cap.
     """
 
     account_id: str
@@ -33,10 +37,11 @@ class AccountDocument:
     cap_epsilon: float
     target_delta: float
     quotas: Mapping[str, float]
+    allowed_levels: tuple[str, ...] = CHARGED_LEVELS
 
     def to_json(self) -> dict[str, Json]:
         """Return the body of the entry."""
-        return {
+        document: dict[str, Json] = {
             "type": "tacit.account/1",
             "account_id": self.account_id,
             "population": self.population,
@@ -45,6 +50,9 @@ class AccountDocument:
             "target_delta": encode_real(self.target_delta),
             "quotas": {k: encode_real(v) for k, v in sorted(self.quotas.items())},
         }
+        if self.allowed_levels != CHARGED_LEVELS:
+            document["allowed_levels"] = list(self.allowed_levels)
+        return document
 
     @classmethod
     def from_json(cls, document: Mapping[str, Json]) -> AccountDocument:
@@ -58,8 +66,13 @@ class AccountDocument:
             cap_epsilon=fields.real("cap_epsilon", above=0.0),
             target_delta=fields.real("target_delta", above=0.0, at_most=0.5),
             quotas=fields.reals("quotas", above=0.0),
+            allowed_levels=fields.texts("allowed_levels")
+            if "allowed_levels" in document
+            else CHARGED_LEVELS,
         )
         fields.done()
+        if "allowed_levels" in document and account.allowed_levels == CHARGED_LEVELS:
+            raise BadDocument("account.allowed_levels: expected none, for these are the usual ones")
         for purpose in account.quotas:
             check_purpose(purpose)
         return account

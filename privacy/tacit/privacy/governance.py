@@ -22,6 +22,7 @@ KINDS = (
     "budget.reserve",
     "budget.commit",
     "budget.abort",
+    "round",
     "release",
 )
 
