@@ -186,6 +186,7 @@ def account_of(document: AccountDocument) -> BudgetAccount:
         cap_epsilon=document.cap_epsilon,
         target_delta=document.target_delta,
         quotas=document.quotas,
+        allowed_levels=document.allowed_levels,
     )
 
 
@@ -211,13 +212,28 @@ def check_planned(document: ReserveDocument, account: BudgetAccount, task: TaskM
         raise FailedPrecondition(f"task {task.task_id}: pays from another account or purpose")
     if task.population != account.population or task.target_delta != account.target_delta:
         raise FailedPrecondition(f"task {task.task_id}: of another population or delta")
-    planned = {plan.round_id: plan.noise_multiplier for plan in task.rounds}.get(document.round_id)
-    if planned is None:
+    plan = {plan.round_id: plan for plan in task.rounds}.get(document.round_id)
+    if plan is None:
         raise FailedPrecondition(f"task {task.task_id}: has no round {document.round_id}")
-    if document.event.noise_multiplier != planned:
+    planned, event = task.event(plan), document.event
+    where = f"task {task.task_id}, round {document.round_id}"
+    if planned is None:
+        raise FailedPrecondition(f"{where}: trust level {task.trust_level} spends nothing")
+    if event.trust_level != planned.trust_level:
         raise FailedPrecondition(
-            f"task {task.task_id}, round {document.round_id}: expected noise multiplier "
-            f"{planned!r}, got {document.event.noise_multiplier!r}"
+            f"{where}: expected an event of trust level {planned.trust_level}, got "
+            f"{event.trust_level}"
+        )
+    if event.noise_multiplier != planned.noise_multiplier:
+        raise FailedPrecondition(
+            f"{where}: expected noise multiplier "
+            f"{planned.noise_multiplier!r}, got {event.noise_multiplier!r}"
+        )
+    # An event at level central that names no sensitivity has that of its round.
+    sensitivity = planned.sensitivity or plan.integer_norm
+    if (event.sensitivity or plan.integer_norm) != sensitivity:
+        raise FailedPrecondition(
+            f"{where}: expected sensitivity {sensitivity}, got {event.sensitivity}"
         )
 
 

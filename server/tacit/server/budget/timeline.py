@@ -63,6 +63,8 @@ def timelines(
             account_id = name = str(entry.body["account_id"])
         elif entry.kind == "release":
             release = ReleaseManifest.from_json(entry.body)
+            if release.population not in of_population:
+                continue  # of a population without an account, which spends nothing
             account_id = of_population[release.population]
             name = f"{release.population} {release.version}"
         elif entry.kind.startswith("budget."):
