@@ -96,6 +96,7 @@ class World:
         self.context = pack_arrays(_context())
         self.blobs: dict[str, bytes] = {}
         self.contributions: list[tuple[int, bytes]] = []
+        self.noised: list[bool] = []
         self.consents: list[ConsentEvent] = []
         self.task_signer = self.round_signer = self.coordinator
         self.checkpoint_signer = self.ledger
@@ -240,10 +241,11 @@ class World:
         return CheckIn(offer, "", 0)
 
     def contribute(
-        self, capability: bytes, task_sha256: bytes, round_id: int, values: bytes
+        self, capability: bytes, task_sha256: bytes, round_id: int, values: bytes, noised: bool
     ) -> None:
         assert capability == b"leave"
         self.contributions.append((round_id, values))
+        self.noised.append(noised)
         if self.refuse_contribution is not None:
             raise self.refuse_contribution
 

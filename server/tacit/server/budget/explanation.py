@@ -104,7 +104,7 @@ def _odds(epsilon: float) -> str:
         return "At so large an ε the bound limits hardly anything. "
     return (
         "Whatever an attacker already knows, seeing the releases changes the odds of one user "
-        f"having contributed what it did by at most a factor of {factor:,.2f} (e^ε), up to the δ below:"
+        f"having taken part by at most a factor of {factor:,.2f} (e^ε), up to the δ below:"
         f" from even odds to at most {sure:.2%} sure. "
     )
 

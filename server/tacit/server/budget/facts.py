@@ -124,7 +124,8 @@ class ReleaseFacts:
             "record what the coordinator ran",
             "security_rationale": (
                 f"each of the {len(self.paid)} spends stands in the governance log before the "
-                f"commit to its noised sum; {_CHECKED[task.trust_level]}; signatures, caps and every stated epsilon were derived again "
+                f"commit to its noised sum; {_CHECKED[task.trust_level]}; "
+                "signatures, caps and every stated epsilon were derived again "
                 f"from the log of ledger key {self.ledger_key}"
             ),
         }
