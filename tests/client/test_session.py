@@ -790,7 +790,7 @@ def test_a_trust_level_the_app_does_not_accept_is_refused(tmp_path: Path, world:
     with _open(tmp_path, policy=DevicePolicy(trust_levels=("secure",))) as device:
         device.enrolled(POPULATION)
         device.consent("learn", ["purchase"], True)
-        with pytest.raises(PolicyRefused, match="'central' not accepted"):
+        with pytest.raises(PolicyRefused, match="expected trust level secure, got central"):
             DeviceSession(device, world, world.trust).check_in()
 
 

@@ -148,7 +148,7 @@ class Round:
         if len(values) != expected_bytes:
             raise self.refuse(
                 "wrong length",
-                f"expected {expected_bytes} bytes at trust level {level}, got {len(values)}",
+                f"expected {expected_bytes} bytes, got {len(values)}",
             )
         vector: npt.NDArray[np.signedinteger] = np.frombuffer(values, dtype=dtype)
         try:
