@@ -213,8 +213,8 @@ def test_a_task_that_contradicts_its_level_is_refused(
 
 
 def release(level: str) -> ReleaseManifest:
-    claim = None if level == "consent-only" else epsilon_without_libraries(
-        task(level).events(), DELTA
+    claim = (
+        None if level == "consent-only" else epsilon_without_libraries(task(level).events(), DELTA)
     )
     return ReleaseManifest(
         population="shop",
