@@ -20,6 +20,7 @@ from tacit.privacy.canonical import parse_canonical
 from tacit.privacy.errors import BudgetConflict, BudgetExceeded
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.task import TaskManifest
+from tacit.privacy.trust import CONSENT_ONLY
 from tacit.server.budget.accountant import Accountant, same_epsilon
 from tacit.server.errors import AlreadyExists, Exhausted, FailedPrecondition, NotFound
 from tacit.server.ledger.log import Logs
@@ -208,17 +209,17 @@ def check_planned(document: ReserveDocument, account: BudgetAccount, task: TaskM
     Raises:
         FailedPrecondition: naming what differs.
     """
+    if task.trust_level == CONSENT_ONLY:
+        raise FailedPrecondition(f"task {task.task_id}: trust level consent-only spends nothing")
     if (task.budget_account, task.purpose) != (document.account_id, document.purpose):
         raise FailedPrecondition(f"task {task.task_id}: pays from another account or purpose")
     if task.population != account.population or task.target_delta != account.target_delta:
         raise FailedPrecondition(f"task {task.task_id}: of another population or delta")
     plan = {plan.round_id: plan for plan in task.rounds}.get(document.round_id)
-    if plan is None:
+    planned = None if plan is None else task.event(plan)
+    if plan is None or planned is None:
         raise FailedPrecondition(f"task {task.task_id}: has no round {document.round_id}")
-    planned, event = task.event(plan), document.event
-    where = f"task {task.task_id}, round {document.round_id}"
-    if planned is None:
-        raise FailedPrecondition(f"{where}: trust level {task.trust_level} spends nothing")
+    event, where = document.event, f"task {task.task_id}, round {document.round_id}"
     if event.trust_level != planned.trust_level:
         raise FailedPrecondition(
             f"{where}: expected an event of trust level {planned.trust_level}, got "
