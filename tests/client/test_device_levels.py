@@ -19,17 +19,20 @@ from tests.client import test_session as servers
 from tacit.client import (
     DevicePolicy,
     DeviceSession,
+    FileKeyProvider,
     OfferRefused,
     Personalizer,
     PolicyRefused,
 )
 from tacit.client.participation import Participation
+from tacit.client.profile import profile
 from tacit.client.terms import NOTICE_TEXTS, terms_for
 from tacit.privacy.accounting import GaussianEvent, epsilon_bound, round_up
 from tacit.privacy.canonical import canonical_json, parse_canonical
 from tacit.privacy.local_noise import check_noised, local_sigma
 from tacit.privacy.task import RoundPlan, TaskManifest
 from tacit.privacy.trust import LEVELS
+from tacit.simulations.engine import integer_round_sum
 
 if TYPE_CHECKING:
     from tests.client.test_session import World
@@ -127,6 +130,27 @@ def test_at_other_levels_16_bit_integers_leave(
         assert world.noised == [False]
         vector = np.frombuffer(values, "<i2").astype(np.int64)
         assert 0 < int(np.sum(vector**2)) <= 4096**2
+
+
+def test_a_consent_only_contribution_is_the_simulators(
+    world: World, opened: Callable[..., Personalizer]
+) -> None:
+    with opened(policy=ALL) as device:
+        contribute(device, world, "consent-only")
+        ((_, values),) = world.contributions
+        made = task(world, "consent-only")
+        cohort = profile(
+            device.events, device.catalogue, frozenset(servers.SIGNALS), servers.SIGNALS
+        )
+        total = integer_round_sum(
+            cohort,
+            made.round_plan(1),
+            servers._context_floats(),
+            [device.facts.device_secret()],
+            made.digest(),
+        )
+    np.testing.assert_array_equal(np.frombuffer(values, "<i2"), total)
+    assert np.any(total)
 
 
 def test_noise_is_drawn_once_a_round_whatever_happens(
@@ -358,7 +382,7 @@ def test_no_clock_and_no_server_resets_it(
     for shift_ms in (ten_years_ms, -ten_years_ms):
         device = Personalizer.open(
             tmp_path / "device.db",
-            servers.FileKeyProvider(tmp_path / "device.key"),
+            FileKeyProvider(tmp_path / "device.key"),
             servers._catalogue(),
             policy=ALL,
             clock_ms=lambda shift_ms=shift_ms: servers.NOW_MS + shift_ms,  # type: ignore[misc]

@@ -75,6 +75,10 @@ def _context(seed: int = 0) -> dict[str, npt.NDArray[np.generic]]:
     }
 
 
+def _context_floats(seed: int = 0) -> dict[str, npt.NDArray[np.float64]]:
+    return {name: np.asarray(array, dtype=np.float64) for name, array in _context(seed).items()}
+
+
 def _model(seed: int = 0) -> dict[str, npt.NDArray[np.generic]]:
     rng = np.random.default_rng(seed)
     popularity = rng.uniform(0.5, 2.0, size=N_ITEMS)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from tacit.privacy import local_noise
-from tacit.privacy.discrete_gaussian import MAX_SIGMA
+from tacit.privacy.discrete_gaussian import MAX_SIGMA, RandomBytes, sample_discrete_gaussian
 from tacit.privacy.errors import BadContribution, BadParameter
 from tacit.privacy.local_noise import (
     add_local_noise,
@@ -57,11 +57,10 @@ def test_many_devices_noise_has_n_times_the_variance() -> None:
 
 def test_every_device_draws_its_own_whatever_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    real = local_noise.sample_discrete_gaussian
 
-    def counted(sigma: float, size: int, random_bytes: local_noise.RandomBytes) -> object:
+    def counted(sigma: float, size: int, random_bytes: RandomBytes) -> npt.NDArray[np.int64]:
         asked.append(size)
-        return real(sigma, size, random_bytes)
+        return sample_discrete_gaussian(sigma, size, random_bytes)
 
     monkeypatch.setattr(local_noise, "sample_discrete_gaussian", counted)
     local_noise_sum(PLAN, 120, os.urandom)
@@ -76,7 +75,7 @@ def test_seeds_change_nothing() -> None:
         random.seed(7)
         np.random.seed(7)
         torch.manual_seed(7)
-        return add_local_noise(ZERO, PLAN, os.urandom).tolist()
+        return [int(x) for x in add_local_noise(ZERO, PLAN, os.urandom)]
 
     assert draw() != draw()
 

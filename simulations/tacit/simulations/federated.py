@@ -136,7 +136,7 @@ def train_in_rounds(
         scorer=model_scorer(engine_run.model),
         guarantees=guarantees(multipliers, options, learner.rounds()),
         payload_bytes=engine_run.payload_bytes,
-        notes=drowned(learner.name, engine_run.model),
+        notes=drowned(learner.name, engine_run.model, noised=any(multipliers)),
     )
 
 
@@ -145,11 +145,16 @@ def task_digest(name: str) -> bytes:
     return sha256(name.encode()).digest()
 
 
-def drowned(learner: str, model: PublicArrays) -> tuple[str, ...]:
-    """Say so when noise left a learner nothing but popularity; no sentence otherwise."""
+def drowned(learner: str, model: PublicArrays, *, noised: bool = True) -> tuple[str, ...]:
+    """Say so when a learner is left with nothing but popularity; no sentence otherwise."""
     fell_back = "loadings" in model and not np.any(model["loadings"])
     if learner == PopularityLearner.name or not fell_back:
         return ()
+    if not noised:
+        return (
+            f"{learner} found nothing beyond popularity and ranks by it; more users would let it "
+            "learn",
+        )
     return (
         f"noise drowned the signal: {learner} fell back to the popularity ranking; more users or "
         "a larger epsilon would let it learn",
