@@ -17,7 +17,7 @@ from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.quantize import integer_target
 from tacit.privacy.signatures import verify
 from tacit.privacy.task import RoundHeader, RoundPlan, TaskManifest
-from tacit.privacy.trust import CONSENT_ONLY
+from tacit.privacy.trust import CONSENT_ONLY, LOCAL
 
 _ROUNDING = 1.0 + 1e-6
 """A stated ε may be this factor below the device's own figure, for decimal rounding."""
@@ -182,10 +182,12 @@ def _check_policy(
             f"step 10, policy: expected delta of at most {policy.max_delta}, "
             f"got {manifest.target_delta}"
         )
-    if plan.length > policy.max_contribution_values:
+    # Noised values take twice the bytes, in memory and in the one message they travel in.
+    longest = policy.max_contribution_values // (2 if manifest.trust_level == LOCAL else 1)
+    if plan.length > longest:
         raise PolicyRefused(
-            f"step 10, policy: expected a contribution of at most {policy.max_contribution_values} "
-            f"values, got {plan.length}"
+            f"step 10, policy: expected a contribution of at most {longest} values, got "
+            f"{plan.length}"
         )
     task = task_sha256.hex()
     taken = {e.round_id for e in own.participation.entries() if e.task_sha256 == task}

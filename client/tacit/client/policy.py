@@ -55,6 +55,7 @@ class DevicePolicy:
             nothing bounds what a model tells about a person, and the default notice promises noise.
         max_context_bytes, max_model_bytes: largest blobs accepted.
         max_contribution_values: longest contribution; a device holds 8 bytes a value for a moment.
+            Half of it at level `local`, whose values take twice the bytes.
         clock_skew_ms: how far a server's clock may be ahead of the device's.
     """
 

@@ -52,6 +52,10 @@ class AccountStatement:
         """Return the number of reservations in a state."""
         return sum(one.state is state for one in self.reservations)
 
+    def context(self) -> dict[str, object]:
+        """Return what must stand beside every figure of the account."""
+        return claim_context(self.spent, sum(e.count for e in composed_events(self.reservations)))
+
     def to_json(self) -> dict[str, object]:
         """Return the statement, without its steps."""
         account = self.account
@@ -60,7 +64,7 @@ class AccountStatement:
             "population": account.population,
             "cap_epsilon": account.cap_epsilon,
             "target_delta": account.target_delta,
-            **claim_context(self.spent, sum(e.count for e in composed_events(self.reservations))),
+            **self.context(),
             "spent": self.spent.to_json(),
             "released": self.released.to_json(),
             "quotas": {
