@@ -9,7 +9,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
@@ -36,19 +36,20 @@ BESIDE: tuple[tuple[str, ...], ...] = (
 )
 
 
-def is_figure(name: str, value: Any) -> bool:
+def is_figure(name: str, value: object) -> bool:
     return "epsilon" in name and isinstance(value, int | float | str) and value is not True
 
 
-def bare(document: Any, around: frozenset[str] = frozenset(), path: str = "") -> Iterator[str]:
+def bare(document: object, around: frozenset[str] = frozenset(), path: str = "") -> Iterator[str]:
     """Yield each figure with what is missing beside it."""
     if isinstance(document, list):
-        for place, one in enumerate(document):
+        for place, one in enumerate(cast(list[object], document)):
             yield from bare(one, around, f"{path}[{place}]")
     if not isinstance(document, dict):
         return
-    here = around | {name for name, value in document.items() if value not in (None, "", [])}
-    for name, value in document.items():
+    fields = cast(dict[str, object], document)
+    here = around | {name for name, value in fields.items() if value not in (None, "", [])}
+    for name, value in fields.items():
         if is_figure(name, value):
             missing = [names[0] for names in BESIDE if not here.intersection(names)]
             if missing:
@@ -56,13 +57,14 @@ def bare(document: Any, around: frozenset[str] = frozenset(), path: str = "") ->
         yield from bare(value, here, f"{path}.{name}")
 
 
-def figures(document: Any) -> int:
+def figures(document: object) -> int:
     if isinstance(document, list):
-        return sum(map(figures, document))
+        return sum(map(figures, cast(list[object], document)))
     if not isinstance(document, dict):
         return 0
-    own = sum(is_figure(name, value) for name, value in document.items())
-    return own + sum(map(figures, document.values()))
+    fields = cast(dict[str, object], document)
+    own = sum(is_figure(name, value) for name, value in fields.items())
+    return own + sum(map(figures, fields.values()))
 
 
 def check(document: Any, at_least: int = 1) -> None:

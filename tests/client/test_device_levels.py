@@ -51,7 +51,7 @@ def world() -> World:
 @pytest.fixture
 def opened(tmp_path: Path) -> Callable[..., Personalizer]:
     def make(**options: Any) -> Personalizer:
-        device = servers._open(tmp_path, **options)
+        device = servers.open_device(tmp_path, **options)
         if device.population is None:
             device.enrolled(servers.POPULATION)
             for n in range(12):
@@ -145,7 +145,7 @@ def test_a_consent_only_contribution_is_the_simulators(
         total = integer_round_sum(
             cohort,
             made.round_plan(1),
-            servers._context_floats(),
+            servers.context_floats(),
             [device.facts.device_secret()],
             made.digest(),
         )
@@ -223,7 +223,7 @@ class Dies(servers.World):
 
 world = Dies()
 world.publish_task(t.task(world, sys.argv[2]))
-device = servers._open(Path(sys.argv[1]), policy=t.ALL)
+device = servers.open_device(Path(sys.argv[1]), policy=t.ALL)
 device.enrolled(servers.POPULATION)
 device.track("Product Viewed", {"product_id": "i1"}, event_id="v")
 device.consent("learn", ["product_view"], True)
@@ -242,7 +242,7 @@ def test_a_kill_as_the_vector_leaves_finds_the_round_in_the_account(
     command = [sys.executable, "-c", KILLED, str(tmp_path), level]
     killed = subprocess.run(command, env=environment, cwd=root, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-500:]
-    with servers._open(tmp_path, policy=ALL) as device:
+    with servers.open_device(tmp_path, policy=ALL) as device:
         (entry,) = device.participation.entries()
         assert (entry.trust_level, entry.task_id) == (level, f"task-{level}")
         assert device.exposure().by_level[level].rounds == 1
@@ -383,7 +383,7 @@ def test_no_clock_and_no_server_resets_it(
         device = Personalizer.open(
             tmp_path / "device.db",
             FileKeyProvider(tmp_path / "device.key"),
-            servers._catalogue(),
+            servers.shop_catalogue(),
             policy=ALL,
             clock_ms=lambda shift_ms=shift_ms: servers.NOW_MS + shift_ms,  # type: ignore[misc]
         )

@@ -75,7 +75,7 @@ def _context(seed: int = 0) -> dict[str, npt.NDArray[np.generic]]:
     }
 
 
-def _context_floats(seed: int = 0) -> dict[str, npt.NDArray[np.float64]]:
+def context_floats(seed: int = 0) -> dict[str, npt.NDArray[np.float64]]:
     return {name: np.asarray(array, dtype=np.float64) for name, array in _context(seed).items()}
 
 
@@ -280,6 +280,9 @@ def _open(folder: Path, **options: Any) -> Personalizer:
         clock_ms=lambda: NOW_MS,
         **options,
     )
+
+
+open_device, shop_catalogue = _open, _catalogue  # for the tests of trust levels
 
 
 @pytest.fixture

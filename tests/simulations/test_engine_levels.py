@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,14 @@ DIGEST = b"d" * 32
 Z = 0.8
 
 
-def secrets_then_urandom(users: int) -> Any:
+def secrets_then_urandom(users: int) -> Callable[[int], bytes]:
     """Give known device secrets first, then what the operating system gives."""
     left = [bytes([n]) * 32 for n in range(users)]
-    return lambda n: left.pop(0) if left else os.urandom(n)
+
+    def give(n: int) -> bytes:
+        return left.pop(0) if left else os.urandom(n)
+
+    return give
 
 
 def test_every_device_adds_noise_of_a_scale_set_by_twice_the_norm() -> None:

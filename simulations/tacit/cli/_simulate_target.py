@@ -122,8 +122,9 @@ def _privacy_sentence(report: PredictionReport | BanditReport) -> str:
         return "No noise was added: no differential privacy is claimed."
     return (
         f"Spent epsilon {claim.epsilon:.4f} at delta {claim.target_delta:.1e} per {claim.unit} "
-        f"({claim.neighboring_relation.replace('_', '/')} adjacency, "
-        f"trust level {claim.trust_level}, full participation in 1 round, no sampling claimed; {claim.accountant} "
+        f"({claim.neighboring_relation.replace('_', '/')} adjacency, trust level "
+        f"{claim.trust_level}, full participation in 1 round, no sampling claimed; "
+        f"{claim.accountant} "
         f"{claim.accountant_version}). Excluded: {'; '.join((*exclusions(claim), EVALUATION))}."
     )
 

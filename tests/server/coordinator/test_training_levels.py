@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from tacit.privacy.local_noise import local_sigma
@@ -89,9 +90,10 @@ class TestLocal:
     def test_the_learner_knows_the_noise_of_all_devices_together(self, local: Any) -> None:
         local.train()
         plan = local.plans()[0]
-        one = decoded(np.zeros(plan.length, dtype=np.int64), plan, "local", 1).noise_std
-        many = decoded(np.zeros(plan.length, dtype=np.int64), plan, "local", 50).noise_std
-        central = decoded(np.zeros(plan.length, dtype=np.int64), plan).noise_std
+        nothing: npt.NDArray[np.int64] = np.zeros(plan.length, dtype=np.int64)
+        one = decoded(nothing, plan, "local", 1).noise_std
+        many = decoded(nothing, plan, "local", 50).noise_std
+        central = decoded(nothing, plan).noise_std
         assert many == pytest.approx(one * np.sqrt(50))
         assert one == pytest.approx(2 * central)
         assert local_sigma(plan) == plan.noise_multiplier * 2 * plan.integer_norm
