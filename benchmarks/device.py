@@ -95,7 +95,7 @@ class InMemoryServers:
         return CheckIn(RoundOffer(task, self.header, self.signature, b""), "", 0)
 
     def contribute(
-        self, capability: bytes, task_sha256: bytes, round_id: int, values: bytes
+        self, capability: bytes, task_sha256: bytes, round_id: int, values: bytes, noised: bool
     ) -> None:
         self.received = len(values)
 

@@ -58,6 +58,9 @@ def refused(result: Result, message: str, code: int = 2) -> None:
         (["--rounds", "-1"], "--rounds: expected a number of 0 or more, got -1"),
         (["--seed", "-1"], "--seed: expected a number of 0 or more, got -1"),
         (["--short", "--devices", "41"], "--short: expected at most 40 devices"),
+        (["--trust-level", "secure"], "'--trust-level'"),
+        (["--trust-level", "consent-only", "--epsilon", "8"], "no --epsilon at trust level"),
+        (["--trust-level", "local", "--epsilon", "1e-9"], "--epsilon: expected a budget that"),
     ],
 )
 def test_bad_options_are_refused_and_leave_nothing(

@@ -75,6 +75,10 @@ def _context(seed: int = 0) -> dict[str, npt.NDArray[np.generic]]:
     }
 
 
+def context_floats(seed: int = 0) -> dict[str, npt.NDArray[np.float64]]:
+    return {name: np.asarray(array, dtype=np.float64) for name, array in _context(seed).items()}
+
+
 def _model(seed: int = 0) -> dict[str, npt.NDArray[np.generic]]:
     rng = np.random.default_rng(seed)
     popularity = rng.uniform(0.5, 2.0, size=N_ITEMS)
@@ -96,6 +100,7 @@ class World:
         self.context = pack_arrays(_context())
         self.blobs: dict[str, bytes] = {}
         self.contributions: list[tuple[int, bytes]] = []
+        self.noised: list[bool] = []
         self.consents: list[ConsentEvent] = []
         self.task_signer = self.round_signer = self.coordinator
         self.checkpoint_signer = self.ledger
@@ -240,10 +245,11 @@ class World:
         return CheckIn(offer, "", 0)
 
     def contribute(
-        self, capability: bytes, task_sha256: bytes, round_id: int, values: bytes
+        self, capability: bytes, task_sha256: bytes, round_id: int, values: bytes, noised: bool
     ) -> None:
         assert capability == b"leave"
         self.contributions.append((round_id, values))
+        self.noised.append(noised)
         if self.refuse_contribution is not None:
             raise self.refuse_contribution
 
@@ -274,6 +280,9 @@ def _open(folder: Path, **options: Any) -> Personalizer:
         clock_ms=lambda: NOW_MS,
         **options,
     )
+
+
+open_device, shop_catalogue = _open, _catalogue  # for the tests of trust levels
 
 
 @pytest.fixture
@@ -788,7 +797,7 @@ def test_a_trust_level_the_app_does_not_accept_is_refused(tmp_path: Path, world:
     with _open(tmp_path, policy=DevicePolicy(trust_levels=("secure",))) as device:
         device.enrolled(POPULATION)
         device.consent("learn", ["purchase"], True)
-        with pytest.raises(PolicyRefused, match="'central' not accepted"):
+        with pytest.raises(PolicyRefused, match="expected trust level secure, got central"):
             DeviceSession(device, world, world.trust).check_in()
 
 

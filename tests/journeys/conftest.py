@@ -35,13 +35,12 @@ def can_unshare_network() -> bool:
     return probe.returncode == 0
 
 
-@pytest.fixture(scope="session")
-def finished_demo(tmp_path_factory: pytest.TempPathFactory) -> FinishedDemo:
-    base = tmp_path_factory.mktemp("demo")
+def run_demo(base: pathlib.Path, *arguments: str) -> FinishedDemo:
+    """Run a recorded demo of its own, apart from any network where that can be."""
     state, report = base / "state", base / "report.json"
     state.mkdir()
     isolated = can_unshare_network()
-    command = [sys.executable, str(RECORDED_DEMO), str(state), str(report)]
+    command = [sys.executable, str(RECORDED_DEMO), str(state), str(report), *arguments]
     done = subprocess.run(
         ["unshare", "-rn", *command] if isolated else command,
         capture_output=True,
@@ -53,3 +52,18 @@ def finished_demo(tmp_path_factory: pytest.TempPathFactory) -> FinishedDemo:
     document = json.loads(report.read_text(encoding="utf-8"))
     population = demo_population(DemoOptions.load(state))
     return FinishedDemo(state, document, population, isolated)
+
+
+@pytest.fixture(scope="session")
+def finished_demo(tmp_path_factory: pytest.TempPathFactory) -> FinishedDemo:
+    return run_demo(tmp_path_factory.mktemp("demo"))
+
+
+@pytest.fixture(scope="session")
+def local_demo(tmp_path_factory: pytest.TempPathFactory) -> FinishedDemo:
+    return run_demo(tmp_path_factory.mktemp("local"), "local")
+
+
+@pytest.fixture(scope="session")
+def consent_only_demo(tmp_path_factory: pytest.TempPathFactory) -> FinishedDemo:
+    return run_demo(tmp_path_factory.mktemp("consent-only"), "consent-only")

@@ -1,4 +1,4 @@
-"""Run one short demo with recorded sums: python recorded_demo.py STATE REPORT.
+"""Run one short demo with recorded sums: python recorded_demo.py STATE REPORT [TRUST_LEVEL].
 
 In a network namespace of its own it first brings loopback up, so that the run can be made where
 no other network exists.
@@ -42,7 +42,9 @@ def bring_loopback_up() -> None:
 def main() -> None:
     state, report = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
     bring_loopback_up()
-    document = Demo(DemoOptions(short=True, seed=3), state, Quiet(), app=APP).run()
+    level = sys.argv[3] if len(sys.argv) > 3 else "central"
+    options = DemoOptions(short=True, seed=3, trust_level=level)
+    document = Demo(options, state, Quiet(), app=APP).run()
     document["interfaces"] = [name for _, name in socket.if_nameindex()]
     report.write_text(json.dumps(document), encoding="utf-8")
 

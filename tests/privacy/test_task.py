@@ -50,7 +50,12 @@ def test_a_manifest_survives_its_own_document(purpose: str) -> None:
         # `decide` may rest on implied consent, so nothing may ever leave a device under it.
         ({"purpose": "decide"}, "purpose"),
         ({"purpose": "advertise"}, "purpose"),
-        ({"trust_level": "consent-only"}, "trust_level"),
+        ({"trust_level": "consent-only"}, "trust level 'consent-only'"),
+        ({"trust_level": "local"}, "trust level 'local'"),
+        ({"trust_level": "magic"}, "trust_level"),
+        ({"epsilon": None}, "expected epsilon"),
+        ({"target_delta": None}, "expected epsilon"),
+        ({"budget_account": ""}, "budget_account"),
         ({"unit": "event"}, "unit"),
         ({"neighboring_relation": "replace"}, "neighboring_relation"),
         ({"cohort_min": 51}, "cohort_min"),

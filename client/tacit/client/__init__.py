@@ -36,6 +36,7 @@ from tacit.client.errors import (
     UnknownDecision,
     UnknownEvent,
 )
+from tacit.client.exposure import DeviceExposure, ExposureLine
 from tacit.client.keys import FileKeyProvider, KeyProvider, PassphraseKeyProvider
 from tacit.client.personalizer import Personalizer
 from tacit.client.policy import DevicePolicy, Endpoints, TrustRoots
@@ -53,11 +54,13 @@ __all__ = [
     "ConsentTerms",
     "Decision",
     "DeviceError",
+    "DeviceExposure",
     "DevicePolicy",
     "DeviceSession",
     "DeviceState",
     "Endpoints",
     "Explanation",
+    "ExposureLine",
     "FeatureShare",
     "FileKeyProvider",
     "Forgotten",

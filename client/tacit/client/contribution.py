@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,6 +14,7 @@ from tacit.client.offers import Offer
 from tacit.client.statistics import Batch, StatisticError, contributions
 from tacit.privacy.arrays import unpack_arrays
 from tacit.privacy.errors import PrivacyError
+from tacit.privacy.local_noise import add_local_noise
 from tacit.privacy.quantize import check_contribution, dense
 
 FloatArrays = Mapping[str, npt.NDArray[np.floating]]
@@ -70,3 +72,17 @@ def compute(
     except (PrivacyError, StatisticError) as error:
         raise OfferRefused(f"statistic: {error}") from None
     return vector
+
+
+def noised(vector: npt.NDArray[np.int64], offer: Offer) -> npt.NDArray[np.int32]:
+    """Noise one user's contribution on this device, from the operating system's CSPRNG.
+
+    Guarantee: that of `tacit.privacy.local_noise.add_local_noise`, whatever any server does.
+
+    Raises:
+        OfferRefused: if the plan's noise cannot be drawn or leaves 32 bits.
+    """
+    try:
+        return add_local_noise(vector, offer.plan, os.urandom)
+    except PrivacyError as error:
+        raise OfferRefused(f"noise: {error}") from None

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from tacit.client.exposure import DeviceExposure
+
 Source = Literal["model", "popular", "fallback"]
 """Where a recommendation comes from: a released model folded with the local history, a released
 model's popularity alone, or the catalogue and the local history without any model."""
@@ -166,9 +168,8 @@ class DeviceState:
         pending_consents: decisions the ledger has not receipted.
         events: events held.
         rounds: rounds contributed to.
-        epsilon: what those exposed the user to at `target_delta`: unit user, add/remove, trust
-            level central, RDP, full participation.
-        target_delta: δ of that figure.
+        exposure: what those exposed the user to, by trust level, purpose and task, with everything
+            that must stand beside a figure; and the device's own cap.
         release_version: installed ranking release; 0 for none.
         releases: kind → version of every installed release.
         predictions: what the installed linear releases expect of this user, by kind; a kind is left
@@ -181,11 +182,20 @@ class DeviceState:
     pending_consents: int
     events: int
     rounds: int
-    epsilon: float
-    target_delta: float
+    exposure: DeviceExposure
     release_version: int
     releases: Mapping[str, int]
     predictions: Mapping[str, TargetPrediction]
+
+    @property
+    def epsilon(self) -> float | None:
+        """ε of all rounds together at `target_delta`; None if one had no noise."""
+        return self.exposure.epsilon
+
+    @property
+    def target_delta(self) -> float:
+        """δ of that figure."""
+        return self.exposure.target_delta
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ that are made on first use are durable before anything is derived from them.
 from __future__ import annotations
 
 import os
+import sqlite3
 
 from tacit.client.store import Store
 from tacit.privacy.signatures import SigningKey
@@ -38,13 +39,20 @@ class Facts:
 
     def put(self, name: str, value: bytes) -> None:
         """Write a fact; on the disk when this returns."""
-        sealer = self._store.sealer
-        sealed = sealer.seal(f"fact/{name}", 0, value)
         with self._store.power_safe() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO facts VALUES (?, ?, ?)",
-                (sealer.tag("fact", name), self._store.epoch, sealed),
-            )
+            self.put_within(connection, name, value)
+
+    def put_within(self, connection: sqlite3.Connection, name: str, value: bytes) -> None:
+        """Write a fact inside a transaction of the caller's, which makes it durable."""
+        sealer = self._store.sealer
+        connection.execute(
+            "INSERT OR REPLACE INTO facts VALUES (?, ?, ?)",
+            (
+                sealer.tag("fact", name),
+                self._store.epoch,
+                sealer.seal(f"fact/{name}", 0, value),
+            ),
+        )
 
     def identity(self) -> SigningKey:
         """Return the device's signing key, made on first use from the system's CSPRNG."""

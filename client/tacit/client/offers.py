@@ -10,13 +10,14 @@ from tacit.client.participation import ParticipationLog
 from tacit.client.policy import DevicePolicy, TrustRoots
 from tacit.client.statistics import KNOWN_STATISTICS
 from tacit.client.wire import RoundOffer
-from tacit.privacy.accounting import GaussianEvent, epsilon_bound
+from tacit.privacy.accounting import epsilon_bound
 from tacit.privacy.canonical import parse_canonical
 from tacit.privacy.errors import PrivacyError
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.quantize import integer_target
 from tacit.privacy.signatures import verify
 from tacit.privacy.task import RoundHeader, RoundPlan, TaskManifest
+from tacit.privacy.trust import CONSENT_ONLY, LOCAL
 
 _ROUNDING = 1.0 + 1e-6
 """A stated ε may be this factor below the device's own figure, for decimal rounding."""
@@ -73,7 +74,8 @@ def accept_offer(
        the round is open.
     7. The person permits the purpose, on at least one of the signals asked for.
     8. The statistic is compiled into this client, and its integers fit their norm.
-    9. The stated ε covers what the manifest's own rounds cost, recomputed here.
+    9. The stated ε covers what the manifest's own rounds cost, recomputed here: at level `local`
+       against 2L. A task at `consent-only` states none.
     10. The device's own limits: trust level, cohort, δ, length, participation, ε over its life.
 
     Raises:
@@ -89,10 +91,13 @@ def accept_offer(
         )
     try:
         integer_target(plan.integer_norm, plan.length)
-        events = [GaussianEvent(p.noise_multiplier) for p in manifest.rounds]
+        events = manifest.events()
     except PrivacyError as error:
         raise OfferRefused(f"step 8, statistic: {error}") from None
-    if epsilon_bound(events, manifest.target_delta) > manifest.epsilon * _ROUNDING:
+    stated, delta = manifest.epsilon, manifest.target_delta
+    if stated is None or delta is None:
+        pass  # consent-only: nothing is stated, and the policy decides about the level itself
+    elif epsilon_bound(events, delta) > stated * _ROUNDING:
         raise OfferRefused("step 9, epsilon: the rounds cost more than the manifest states")
     _check_policy(manifest, task_sha256, plan, own)
     return Offer(manifest, task_sha256, header, plan, signals, offered.capability)
@@ -163,32 +168,40 @@ def _check_policy(
 ) -> None:
     policy = own.policy
     if manifest.trust_level not in policy.trust_levels:
-        raise PolicyRefused(f"step 10, policy: trust level {manifest.trust_level!r} not accepted")
+        raise PolicyRefused(
+            f"step 10, policy: expected trust level {' or '.join(policy.trust_levels)}, got "
+            f"{manifest.trust_level}, which this app does not accept"
+        )
     if manifest.cohort_min < policy.min_cohort:
         raise PolicyRefused(
             f"step 10, policy: expected a cohort of at least {policy.min_cohort}, "
             f"got {manifest.cohort_min}"
         )
-    if manifest.target_delta > policy.max_delta:
+    if manifest.target_delta is not None and manifest.target_delta > policy.max_delta:
         raise PolicyRefused(
             f"step 10, policy: expected delta of at most {policy.max_delta}, "
             f"got {manifest.target_delta}"
         )
-    if plan.length > policy.max_contribution_values:
+    # Noised values take twice the bytes, in memory and in the one message they travel in.
+    longest = policy.max_contribution_values // (2 if manifest.trust_level == LOCAL else 1)
+    if plan.length > longest:
         raise PolicyRefused(
-            f"step 10, policy: expected a contribution of at most {policy.max_contribution_values} "
-            f"values, got {plan.length}"
+            f"step 10, policy: expected a contribution of at most {longest} values, got "
+            f"{plan.length}"
         )
     task = task_sha256.hex()
     taken = {e.round_id for e in own.participation.entries() if e.task_sha256 == task}
     if plan.round_id not in taken and len(taken) >= manifest.participation_bound:
         raise PolicyRefused("step 10, policy: the task's participation bound is reached")
     # All that is left of the task counts now: a device does not start what it may not finish.
-    ahead = [
-        GaussianEvent(p.noise_multiplier)
+    left = (
+        manifest.event(p)
         for p in manifest.rounds
         if p.round_id >= plan.round_id and p.round_id not in taken
-    ]
+    )
+    ahead = [event for event in left if event is not None]
+    if manifest.trust_level == CONSENT_ONLY:
+        return  # no ε: the level itself is what the policy decides about
     exposed = own.participation.epsilon(policy.max_delta, ahead)
     if exposed > policy.max_epsilon:
         raise PolicyRefused(

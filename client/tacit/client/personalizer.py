@@ -25,6 +25,7 @@ from tacit.client.decision import (
 from tacit.client.erasure import erase
 from tacit.client.errors import BadCatalogue
 from tacit.client.events import Event, EventLog
+from tacit.client.exposure import DeviceExposure, exposure_of
 from tacit.client.facts import Facts
 from tacit.client.ingest import read_event
 from tacit.client.installed import InstalledReleases
@@ -72,7 +73,7 @@ class Personalizer:
         self.facts = Facts(store)
         self.events = EventLog(store)
         self.consents = ConsentLog(store, self.facts)
-        self.participation = ParticipationLog(store)
+        self.participation = ParticipationLog(store, self.facts)
         self.releases = InstalledReleases(self.facts)
         self._catalogue = catalogue
         self._terms = terms
@@ -266,8 +267,7 @@ class Personalizer:
             pending_consents=len(self.consents.pending()),
             events=self.events.count(),
             rounds=len(self.participation.entries()),
-            epsilon=self.participation.epsilon(self.policy.max_delta),
-            target_delta=self.policy.max_delta,
+            exposure=self.exposure(),
             release_version=versions.get(RANKING, 0),
             releases=versions,
             predictions=predict_now(
@@ -278,6 +278,15 @@ class Personalizer:
                 self.policy.max_model_bytes,
             ),
         )
+
+    def exposure(self) -> DeviceExposure:
+        """Return this device's own privacy account: what it was exposed to, and its cap.
+
+        By trust level, purpose and task, from the rounds it entered itself over its whole life. No
+        server can reset it; `forget` ends it with the identity it belongs to.
+        """
+        policy = self.policy
+        return exposure_of(self.participation.entries(), policy.max_epsilon, policy.max_delta)
 
     def sync(
         self, servers: Endpoints, trust: TrustRoots, *, token: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tacit.privacy.cosignature import NO_QUORUM, Quorum
+from tacit.privacy.trust import CHARGED_LEVELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +51,23 @@ class DevicePolicy:
     """Limits the device holds a task to, whatever its signed manifest says.
 
     Attributes:
-        max_epsilon: ε over the device's whole life, at `max_delta`; a task that could go beyond is
-            refused before its first round.
+        max_epsilon: ε over the device's whole life, at `max_delta`, rounds of every trust level
+            that has an ε composed together; a task that could go beyond is refused before its
+            first round.
         max_delta: largest δ of a task.
         min_cohort: smallest cohort a round may be released from.
-        trust_levels: levels accepted.
+        trust_levels: levels accepted. Not `consent-only` unless the app says so: without noise
+            nothing bounds what a model tells about a person, and the default notice promises noise.
         max_context_bytes, max_model_bytes: largest blobs accepted.
         max_contribution_values: longest contribution; a device holds 8 bytes a value for a moment.
+            Half of it at level `local`, whose values take twice the bytes.
         clock_skew_ms: how far a server's clock may be ahead of the device's.
     """
 
     max_epsilon: float = 20.0
     max_delta: float = 1e-2
     min_cohort: int = 2
-    trust_levels: tuple[str, ...] = ("central",)
+    trust_levels: tuple[str, ...] = CHARGED_LEVELS
     max_context_bytes: int = 64 << 20
     max_model_bytes: int = 64 << 20
     max_contribution_values: int = 16 << 20

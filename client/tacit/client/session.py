@@ -8,7 +8,7 @@ leaves.
 from __future__ import annotations
 
 from tacit.client.consents import SignedConsent
-from tacit.client.contribution import compute, read_context
+from tacit.client.contribution import compute, noised, read_context
 from tacit.client.errors import (
     NotEnrolled,
     OfferRefused,
@@ -29,6 +29,7 @@ from tacit.client.wire import Servers, Traffic
 from tacit.privacy.errors import PrivacyError
 from tacit.privacy.receipt import verify_receipt
 from tacit.privacy.release import RANKING
+from tacit.privacy.trust import LOCAL
 
 _ENROL = "enrol"
 
@@ -135,6 +136,11 @@ class DeviceSession:
         other than the first time did, and rounds with a stream fixed by device, task and round.
         Only consent withdrawn in between changes it, to the vector without those signals.
 
+        At trust level `local` it is 32-bit integers that this device has noised, from the operating
+        system's CSPRNG. They are kept with the entry and returned as they are when asked again: two
+        draws for one round would cost twice. Where consent was withdrawn in between, they may not
+        be sent any more and no others may be drawn, so the round is refused.
+
         Raises:
             OfferRefused: if the context is not the one the header names, or not the one this round
                 had when the device first answered it, or consent is gone.
@@ -152,6 +158,8 @@ class DeviceSession:
             through, signals = entered.events_through, signals & set(entered.signals)
         if not signals:
             raise OfferRefused("step 7, consent: no signal accepted with the offer is left")
+        if entered is not None and entered.trust_level == LOCAL:
+            return self._same_answer(entered, signals)
         batch: Batch
         if offer.plan.statistic in HISTORY_STATISTICS:
             batch = permitted_history(
@@ -162,6 +170,10 @@ class DeviceSession:
                 device.events, device.catalogue, signals, offer.manifest.signals, through=through
             )
         vector = compute(batch, offer, arrays, device.facts.device_secret())
+        level, answer = offer.manifest.trust_level, None
+        data = vector.astype("<i2").tobytes()
+        if level == LOCAL:
+            answer = data = noised(vector, offer).astype("<i4").tobytes()
         device.participation.enter(
             Participation(
                 task_sha256=offer.header.task_sha256,
@@ -171,10 +183,29 @@ class DeviceSession:
                 signals=tuple(sorted(signals)),
                 events_through=through,
                 entered_at_ms=now_ms,
-            )
+                trust_level=level,
+                sensitivity=2 * offer.plan.integer_norm if level == LOCAL else 0,
+                purpose=offer.manifest.purpose,
+                task_id=offer.manifest.task_id,
+            ),
+            answer,
         )
         # A crash from here on costs exposure that may not have happened, never the reverse.
-        return vector.astype("<i2").tobytes()
+        return data
+
+    def _same_answer(self, entered: Participation, signals: frozenset[str]) -> bytes:
+        """Return the noised bytes this round was answered with, or refuse to answer it again."""
+        if not signals.issuperset(entered.signals):
+            raise OfferRefused(
+                "round: this device answered it before, under a consent that was withdrawn since"
+            )
+        answer = self._device.participation.answer(entered.task_sha256, entered.round_id)
+        if answer is None:
+            raise OfferRefused(
+                "round: this device answered it before and has answered a later one since; it "
+                "draws noise once a round"
+            )
+        return answer
 
     def contribute(self, offer: Offer, context: bytes | None = None) -> None:
         """Compute and send the contribution; sending one the gateway has already is success.
@@ -190,7 +221,11 @@ class DeviceSession:
         values = self.contribution(offer, self.fetch_context(offer) if context is None else context)
         try:
             self._servers.contribute(
-                offer.capability, offer.task_sha256, offer.plan.round_id, values
+                offer.capability,
+                offer.task_sha256,
+                offer.plan.round_id,
+                values,
+                offer.manifest.trust_level == LOCAL,
             )
         except Rejected as error:
             # The first sending arrived and its reply was lost; the bytes were the same.

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
-NOTICE_TEXT = (
+from tacit.privacy.trust import CENTRAL, CONSENT_ONLY, LOCAL
+
+_BEFORE = (
     "Your activity stays on this device, encrypted. With your permission, and only for the "
     "signals you choose, this device may add one bounded, encrypted-in-transit vector per round "
-    "to a sum over many people; noise is added to the sum before anything is learned from it. "
-    "You can withdraw at any time, as easily as you agreed."
+    "to a sum over many people; "
 )
-"""The notice shown when an app brings none of its own."""
+_AFTER = "You can withdraw at any time, as easily as you agreed."
+
+NOTICE_TEXT = f"{_BEFORE}noise is added to the sum before anything is learned from it. {_AFTER}"
+"""The notice shown when an app brings none of its own: that of trust level `central`."""
+
+NOTICE_TEXTS: Mapping[str, str] = MappingProxyType(
+    {
+        CENTRAL: NOTICE_TEXT,
+        LOCAL: f"{_BEFORE}this device adds noise to the vector before it leaves. {_AFTER}",
+        CONSENT_ONLY: f"{_BEFORE}nothing is added to hide single people in it, and whoever runs "
+        f"the service can see your vector. Raw profiles do not leave the device. {_AFTER}",
+    }
+)
+"""Trust level → a notice that is true of it."""
 
 DAY_MS = 86_400_000
 
@@ -44,3 +60,12 @@ class ConsentTerms:
     def notice_sha256(self) -> str:
         """Hex digest of the notice's text."""
         return hashlib.sha256(self.notice_text.encode("utf-8")).hexdigest()
+
+
+def terms_for(trust_level: str) -> ConsentTerms:
+    """Return the default terms with the notice that is true of a trust level."""
+    if trust_level == CENTRAL:
+        return ConsentTerms()
+    return ConsentTerms(
+        notice_id=f"tacit-notice-{trust_level}", notice_text=NOTICE_TEXTS[trust_level]
+    )

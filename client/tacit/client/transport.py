@@ -133,14 +133,14 @@ class GrpcServers:
         return CheckIn(offer, reply.idle_reason, reply.latest_release)
 
     def contribute(
-        self, capability: bytes, task_sha256: bytes, round_id: int, values: bytes
+        self, capability: bytes, task_sha256: bytes, round_id: int, values: bytes, noised: bool
     ) -> None:
-        """Send a contribution of little-endian 16-bit integers."""
+        """Send a contribution: little-endian integers, of 32 bits if this device noised them."""
         body = device_pb2.Contribution(
             capability=capability,
             task_sha256=task_sha256,
             round_id=round_id,
-            dtype=device_pb2.DTYPE_INT16,
+            dtype=device_pb2.DTYPE_INT32 if noised else device_pb2.DTYPE_INT16,
             values=values,
         )
         stub = self._connection.device_stub

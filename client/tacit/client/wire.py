@@ -89,9 +89,12 @@ class Servers(Protocol):
         ...
 
     def contribute(
-        self, capability: bytes, task_sha256: bytes, round_id: int, values: bytes
+        self, capability: bytes, task_sha256: bytes, round_id: int, values: bytes, noised: bool
     ) -> None:
-        """Send a contribution of little-endian 16-bit integers."""
+        """Send a contribution: little-endian integers, of 32 bits if noised by the device, or 16.
+
+        The servers hold the dtype against the trust level of the task.
+        """
         ...
 
     def fetch_blob(self, sha256: bytes, max_bytes: int) -> bytes:

@@ -10,13 +10,14 @@ from tacit.privacy.budget_account import MAX_WINDOW_DAYS, UNIT, AccountTerms, Bu
 from tacit.privacy.canonical import Fields, Json, encode_real
 from tacit.privacy.errors import BadDocument
 from tacit.privacy.signals import check_purpose
+from tacit.privacy.trust import CHARGED_LEVELS
 
 _FIRST, _SECOND = "tacit.account/1", "tacit.account/2"
 
 
 def terms_to_json(terms: AccountTerms) -> dict[str, Json]:
     """Return terms as documents hold them; reals are decimal strings."""
-    return {
+    document: dict[str, Json] = {
         "unit": terms.unit,
         "cap_epsilon": encode_real(terms.cap_epsilon),
         "target_delta": encode_real(terms.target_delta),
@@ -26,6 +27,7 @@ def terms_to_json(terms: AccountTerms) -> dict[str, Json]:
         "alert_thresholds": [encode_real(one) for one in terms.alert_thresholds],
         "approvers": list(terms.approvers),
     }
+    return document | _levels_to_json(terms.allowed_levels)
 
 
 def terms_from_json(document: Mapping[str, Json], what: str) -> AccountTerms:
@@ -48,6 +50,7 @@ def terms_from_json(document: Mapping[str, Json], what: str) -> AccountTerms:
         window_days=fields.integer("window_days", 1, MAX_WINDOW_DAYS) if has_window else None,
         alert_thresholds=_reals(fields.texts("alert_thresholds"), f"{what}.alert_thresholds"),
         approvers=fields.texts("approvers"),
+        allowed_levels=_take_levels(fields, document, what),
     )
     fields.done()
     for purpose in terms.quotas:
@@ -69,6 +72,8 @@ class AccountDocument:
         population_size: number of users expected; None makes a document of the first version,
             which has none of what follows and whose terms are fixed for good.
         window_days, alert_thresholds, approvers: see `AccountTerms`.
+        allowed_levels: trust levels the population's tasks may have. Documents leave out the usual
+            ones, those that are charged for.
     """
 
     account_id: str
@@ -80,6 +85,7 @@ class AccountDocument:
     window_days: int | None = None
     alert_thresholds: tuple[float, ...] = ()
     approvers: tuple[str, ...] = ()
+    allowed_levels: tuple[str, ...] = CHARGED_LEVELS
 
     def account(self) -> BudgetAccount:
         """Return the account it opens; raises `BadParameter` if its figures are unusable."""
@@ -91,6 +97,7 @@ class AccountDocument:
             window_days=self.window_days,
             alert_thresholds=self.alert_thresholds,
             approvers=self.approvers,
+            allowed_levels=self.allowed_levels,
         )
         return BudgetAccount.under(self.account_id, self.population, terms)
 
@@ -109,7 +116,7 @@ class AccountDocument:
             raise BadDocument(
                 "account.population_size: expected it beside window, alerts, officers"
             )
-        return {
+        document: dict[str, Json] = {
             "type": _FIRST,
             **names,
             "unit": UNIT,
@@ -117,6 +124,7 @@ class AccountDocument:
             "target_delta": encode_real(self.target_delta),
             "quotas": {k: encode_real(v) for k, v in sorted(self.quotas.items())},
         }
+        return document | _levels_to_json(self.allowed_levels)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Json]) -> AccountDocument:
@@ -132,6 +140,7 @@ class AccountDocument:
             cap_epsilon=fields.real("cap_epsilon", above=0.0),
             target_delta=fields.real("target_delta", above=0.0, at_most=0.5),
             quotas=fields.reals("quotas", above=0.0),
+            allowed_levels=_take_levels(fields, document, "account"),
         )
         fields.done()
         for purpose in account.quotas:
@@ -154,6 +163,7 @@ class AccountDocument:
             window_days=read.window_days,
             alert_thresholds=read.alert_thresholds,
             approvers=read.approvers,
+            allowed_levels=read.allowed_levels,
         )
         fields.done()
         if account.to_json() != dict(document):
@@ -170,6 +180,19 @@ def split_object(
     if not isinstance(part, dict):
         raise BadDocument(f"{what}.{name}: expected an object")
     return left, part
+
+
+def _levels_to_json(levels: tuple[str, ...]) -> dict[str, Json]:
+    return {} if levels == CHARGED_LEVELS else {"allowed_levels": list(levels)}
+
+
+def _take_levels(fields: Fields, document: Mapping[str, Json], what: str) -> tuple[str, ...]:
+    if "allowed_levels" not in document:
+        return CHARGED_LEVELS
+    levels = fields.texts("allowed_levels")
+    if levels == CHARGED_LEVELS:
+        raise BadDocument(f"{what}.allowed_levels: expected none, for these are the usual ones")
+    return levels
 
 
 def _reals(texts: tuple[str, ...], what: str) -> tuple[float, ...]:

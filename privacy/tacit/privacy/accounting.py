@@ -1,7 +1,8 @@
 """Turn a list of paid events into one (epsilon, delta) claim that independent accountants confirm.
 
 An event is one release of a sum of contributions with discrete Gaussian noise ``sigma = z * L`` on
-every coordinate, L being the l2 sensitivity of the integer sum under add/remove of one user.
+every coordinate, L being the l2 sensitivity of the integer sum under add/remove of one user; at
+level `local` one release of a device's own noised contribution, L then being twice the norm.
 Participation is full: every user is assumed present in every event and no amplification by sampling
 is claimed. What is stored is always events, never sums of epsilon.
 
@@ -42,6 +43,7 @@ from tacit.privacy.accounting_modes import (
 from tacit.privacy.accounting_rdp import ORDERS, epsilon_rdp
 from tacit.privacy.errors import BadParameter
 from tacit.privacy.gaussian_event import GaussianEvent
+from tacit.privacy.trust import level_and_relation
 
 __all__ = [
     "ACCOUNTANT",
@@ -77,7 +79,9 @@ def epsilon(events: Sequence[GaussianEvent], target_delta: float) -> EpsilonClai
 
     Guarantee: the composition of the events is ``(claim.epsilon, target_delta)``-DP for one user's
     whole participation under add/remove, assuming exact noise, contributions within their l2 bound
-    L and L at least 1,024. No events cost nothing. Imports torch, which takes seconds.
+    L and L at least 1,024. Where events are of level `local`, level and neighbours of the claim are
+    those of `tacit.privacy.trust.level_and_relation`. No events cost nothing. Imports torch, which
+    takes seconds.
 
     Raises:
         BadParameter: `target_delta` is not in (0, 1).
@@ -115,8 +119,8 @@ def epsilon_participation_bounded(
 def epsilon_local(events: Sequence[GaussianEvent], target_delta: float) -> EpsilonClaim:
     """Claim against everyone, for noise that each device adds to its own contribution.
 
-    Contributions are replaced, not added, so the sensitivity is 2C; noise multipliers are stated
-    against C.
+    Contributions are replaced, not added, so the sensitivity is 2C; noise multipliers of events
+    that do not say they are of level `local` are stated against C.
 
     Raises:
         BadParameter: Half of a noise multiplier or `target_delta` is out of range.
@@ -181,6 +185,7 @@ def _claim(events: Sequence[GaussianEvent], target_delta: float, renyi: CrossChe
     else:
         nearest = _dp_accounting_rdp(events, target_delta)
     require_confirmed(figure, nearest, renyi)
+    level, relation = level_and_relation(event.trust_level for event in events)
     return EpsilonClaim(
         epsilon=round_up(figure),
         target_delta=float(target_delta),
@@ -188,6 +193,8 @@ def _claim(events: Sequence[GaussianEvent], target_delta: float, renyi: CrossChe
         accountant_version=ACCOUNTANT_VERSION,
         cross_checks=(nearest, renyi),
         epsilon_lower=round_down(epsilon_lower(events, target_delta)),
+        neighboring_relation=relation,
+        trust_level=level,
     )
 
 

@@ -47,8 +47,10 @@ class EpsilonClaim:
         epsilon_lower: Certified lower bound, rounded down to 6 decimals: no correct analysis of
             these events can give less.
         unit: Whose participation is protected.
-        neighboring_relation: What neighbouring data sets differ by.
-        trust_level: Against whom: "central" or "local" (see SECURITY.md).
+        neighboring_relation: What neighbouring data sets differ by: "add_remove" at level central,
+            "replace" at local, "zero_out" where events of both compose.
+        trust_level: Against whom: "central" or "local" (see SECURITY.md); the weaker of the two
+            where events of both compose.
         participation: "full": every user may be in every event; "bounded:k": in at most k of
             them, which devices enforce; "poisson": as the coins fall.
         sampling: "none": no amplification is claimed; "poisson": it is, for a draw that is.

@@ -12,7 +12,7 @@ why a sampled release is another type, which no budget document can carry.
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tacit.privacy._parameters import positive_integer, positive_real
 from tacit.privacy.errors import BadParameter
@@ -72,13 +72,13 @@ def participation_bounded(events: Sequence[GaussianEvent], bound: int) -> tuple[
         BadParameter: `bound` is no positive integer.
     """
     left = positive_integer("participation bound", bound)
-    heap = [(event.noise_multiplier, event.count) for event in events]
+    heap = [(event.noise_multiplier, place) for place, event in enumerate(events)]
     heapq.heapify(heap)
     charged: list[GaussianEvent] = []
     while heap and left:
-        z, count = heapq.heappop(heap)
-        taken = min(count, left)
-        charged.append(GaussianEvent(z, taken))
+        _, place = heapq.heappop(heap)
+        taken = min(events[place].count, left)
+        charged.append(replace(events[place], count=taken))
         left -= taken
     return tuple(charged)
 
@@ -86,14 +86,18 @@ def participation_bounded(events: Sequence[GaussianEvent], bound: int) -> tuple[
 def locally_noised(events: Sequence[GaussianEvent]) -> tuple[GaussianEvent, ...]:
     """Return what events whose noise is drawn on the device itself cost against everyone.
 
-    The neighbouring relation is replacement of the contribution, so its sensitivity is 2C and each
-    noise multiplier, stated against C, counts half.
+    The neighbouring relation is replacement of the contribution, so its sensitivity is 2C. An event
+    of level `local` states its noise multiplier against that already and stays as it is; where an
+    event states it against C, it counts half.
 
     Raises:
         BadParameter: Half of a noise multiplier is out of range.
     """
     return tuple(
-        GaussianEvent(event.noise_multiplier / LOCAL_SENSITIVITY, event.count) for event in events
+        event
+        if event.trust_level == "local"
+        else GaussianEvent(event.noise_multiplier / LOCAL_SENSITIVITY, event.count)
+        for event in events
     )
 
 

@@ -17,6 +17,7 @@ from tacit.privacy.accounting_claim import (
 from tacit.privacy.accounting_closed_form import epsilon_lower
 from tacit.privacy.accounting_rdp import epsilon_rdp
 from tacit.privacy.gaussian_event import GaussianEvent
+from tacit.privacy.trust import level_and_relation
 
 RENYI = "tacit-rdp"
 
@@ -33,6 +34,7 @@ def epsilon_without_libraries(events: Sequence[GaussianEvent], target_delta: flo
     figure = epsilon_bound(events, target_delta)
     check = CrossCheck(epsilon_rdp(events, target_delta), RENYI, ACCOUNTANT_VERSION)
     require_confirmed(figure, check)
+    level, relation = level_and_relation(event.trust_level for event in events)
     return EpsilonClaim(
         epsilon=round_up(figure),
         target_delta=float(target_delta),
@@ -40,4 +42,6 @@ def epsilon_without_libraries(events: Sequence[GaussianEvent], target_delta: flo
         accountant_version=ACCOUNTANT_VERSION,
         cross_checks=(check,),
         epsilon_lower=round_down(epsilon_lower(events, target_delta)),
+        neighboring_relation=relation,
+        trust_level=level,
     )

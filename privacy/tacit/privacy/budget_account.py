@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from tacit.privacy._parameters import open_unit, positive_integer, positive_real
 from tacit.privacy.errors import BadParameter
+from tacit.privacy.trust import CHARGED_LEVELS, LEVELS
 
 UNIT = "user"
 """The only privacy unit there is: one device identity over its whole participation."""
@@ -33,6 +34,8 @@ class AccountTerms:
         approvers: Key ids of the officers of whom two must agree to any change. None at all: the
             terms are fixed for good.
         unit: What one unit of privacy is; only "user".
+        allowed_levels: Trust levels that tasks of this population may have, at least one. What
+            spends nothing has to be allowed here by name, or it would pass by the cap.
 
     Raises:
         BadParameter: A field is out of range.
@@ -46,6 +49,7 @@ class AccountTerms:
     alert_thresholds: tuple[float, ...] = ()
     approvers: tuple[str, ...] = ()
     unit: str = UNIT
+    allowed_levels: tuple[str, ...] = CHARGED_LEVELS
 
     def __post_init__(self) -> None:
         if self.unit != UNIT:
@@ -65,6 +69,9 @@ class AccountTerms:
                 )
         if self.window_days is not None:
             positive_integer("window_days", self.window_days, maximum=MAX_WINDOW_DAYS)
+        levels = self.allowed_levels
+        if not levels or len(set(levels)) != len(levels) or not set(levels) <= set(LEVELS):
+            raise BadParameter(f"allowed_levels: expected some of {', '.join(LEVELS)}, each once")
         _check_thresholds(self.alert_thresholds)
         _check_approvers(self.approvers, has_window=self.window_days is not None)
         object.__setattr__(self, "quotas", MappingProxyType(dict(self.quotas)))
@@ -78,7 +85,7 @@ class BudgetAccount:
         account_id: Name of the account.
         population: Whose budget it is.
         unit, cap_epsilon, target_delta, quotas, alert_thresholds, approvers, window_days,
-            population_size: The terms; see `AccountTerms`.
+            population_size, allowed_levels: The terms; see `AccountTerms`.
 
     Raises:
         BadParameter: A field is out of range.
@@ -94,6 +101,7 @@ class BudgetAccount:
     approvers: tuple[str, ...] = ()
     window_days: int | None = None
     population_size: int | None = None
+    allowed_levels: tuple[str, ...] = CHARGED_LEVELS
 
     def __post_init__(self) -> None:
         if not self.account_id or not self.population:
@@ -114,6 +122,7 @@ class BudgetAccount:
             approvers=terms.approvers,
             window_days=terms.window_days,
             population_size=terms.population_size,
+            allowed_levels=terms.allowed_levels,
         )
 
     @property
@@ -128,6 +137,7 @@ class BudgetAccount:
             alert_thresholds=self.alert_thresholds,
             approvers=self.approvers,
             unit=self.unit,
+            allowed_levels=self.allowed_levels,
         )
 
 

@@ -25,6 +25,7 @@ KINDS = (
     "budget.reserve",
     "budget.commit",
     "budget.abort",
+    "round",
     "release",
 )
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from tacit.privacy.accounting_claim import EpsilonClaim
 from tacit.privacy.canonical import Fields, Json, encode_real
 from tacit.privacy.errors import BadDocument
+from tacit.privacy.trust import CENTRAL, CONSENT_ONLY, LEVELS, exclusions
 
 RANKING = "ranking"
 KINDS = (RANKING, "churn", "intent", "bandit")
@@ -29,6 +31,62 @@ def kind_of(statistics: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseStatement:
+    """What must stand beside the ε of a release, wherever it is shown.
+
+    Attributes:
+        unit: the privacy unit.
+        neighboring_relation: what neighbouring data sets differ by.
+        participation_bound: most of its rounds one user may be in; ε charges them all.
+        sampling: amplification that is claimed; `none`.
+        accountant: what composed it, name and version.
+        exclusions: what ε does not cover.
+    """
+
+    unit: str
+    neighboring_relation: str
+    participation_bound: int
+    sampling: str
+    accountant: str
+    exclusions: tuple[str, ...]
+
+    @classmethod
+    def of(cls, claim: EpsilonClaim, participation_bound: int) -> ReleaseStatement:
+        """Take from a claim what is to be said beside it."""
+        return cls(
+            unit=claim.unit,
+            neighboring_relation=claim.neighboring_relation,
+            participation_bound=participation_bound,
+            sampling=claim.sampling,
+            accountant=f"{claim.accountant} {claim.accountant_version}",
+            exclusions=exclusions(claim),
+        )
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the fields as they stand in the release."""
+        return {
+            "unit": self.unit,
+            "neighboring_relation": self.neighboring_relation,
+            "participation_bound": self.participation_bound,
+            "sampling": self.sampling,
+            "accountant": self.accountant,
+            "exclusions": list(self.exclusions),
+        }
+
+    @classmethod
+    def take(cls, fields: Fields) -> ReleaseStatement:
+        """Take the fields from a release's document; raises `BadDocument`."""
+        return cls(
+            unit=fields.text("unit"),
+            neighboring_relation=fields.text("neighboring_relation"),
+            participation_bound=fields.integer("participation_bound", 1),
+            sampling=fields.text("sampling"),
+            accountant=fields.text("accountant"),
+            exclusions=fields.texts("exclusions"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseManifest:
     """One model release, signed by the coordinator and included in the governance log.
 
@@ -40,12 +98,17 @@ class ReleaseManifest:
         model_sha256: hex digest of the model blob.
         model_bytes: size of the blob.
         catalogue_sha256: hex digest of the catalogue it ranks.
-        reservations: the budget reservations whose noised sums it was computed from.
-        epsilon: ε of those reservations together at `target_delta`, rounded up.
-        target_delta: δ.
+        reservations: the budget reservations whose noised sums it was computed from; none at trust
+            level `consent-only`, which pays nothing.
+        epsilon: ε of those reservations together at `target_delta`, rounded up; None at
+            `consent-only`.
+        target_delta: δ; None at `consent-only`.
         created_at_ms: Unix milliseconds.
         kind: one of `KINDS`. The document leaves "ranking" out, so releases from before there were
             kinds keep their bytes and their digests.
+        trust_level: the level of its task.
+        statement: what is said beside ε; None at `consent-only`, and in releases from before it was
+            part of them, whose documents name no level either and are `central`.
     """
 
     population: str
@@ -55,10 +118,12 @@ class ReleaseManifest:
     model_bytes: int
     catalogue_sha256: str
     reservations: tuple[str, ...]
-    epsilon: float
-    target_delta: float
+    epsilon: float | None
+    target_delta: float | None
     created_at_ms: int
     kind: str = RANKING
+    trust_level: str = CENTRAL
+    statement: ReleaseStatement | None = None
 
     def to_json(self) -> dict[str, Json]:
         """Return the manifest as the governance log holds it."""
@@ -71,10 +136,16 @@ class ReleaseManifest:
             "model_bytes": self.model_bytes,
             "catalogue_sha256": self.catalogue_sha256,
             "reservations": list(self.reservations),
-            "epsilon": encode_real(self.epsilon),
-            "target_delta": encode_real(self.target_delta),
             "created_at_ms": self.created_at_ms,
         }
+        if self.epsilon is not None:
+            document["epsilon"] = encode_real(self.epsilon)
+        if self.target_delta is not None:
+            document["target_delta"] = encode_real(self.target_delta)
+        if self.statement is not None:
+            document |= self.statement.to_json()
+        if self.statement is not None or self.trust_level != CENTRAL:
+            document["trust_level"] = self.trust_level
         if self.kind != RANKING:
             document["kind"] = self.kind
         return document
@@ -85,6 +156,11 @@ class ReleaseManifest:
         fields = Fields(document, "release")
         if fields.text("type") != "tacit.release/1":
             raise BadDocument("release.type: expected 'tacit.release/1'")
+        states_level = "trust_level" in document
+        level = fields.text("trust_level") if states_level else CENTRAL
+        if level not in LEVELS:
+            raise BadDocument(f"release.trust_level: expected one of {', '.join(LEVELS)}")
+        charged = level != CONSENT_ONLY
         manifest = cls(
             population=fields.text("population"),
             version=fields.integer("version", 1),
@@ -93,10 +169,12 @@ class ReleaseManifest:
             model_bytes=fields.integer("model_bytes", 1),
             catalogue_sha256=fields.text("catalogue_sha256", max_length=64),
             reservations=fields.texts("reservations"),
-            epsilon=fields.real("epsilon", above=0.0),
-            target_delta=fields.real("target_delta", above=0.0, at_most=0.5),
+            epsilon=fields.real("epsilon", above=0.0) if charged else None,
+            target_delta=fields.real("target_delta", above=0.0, at_most=0.5) if charged else None,
             created_at_ms=fields.integer("created_at_ms", 0),
             kind=_kind(fields) if "kind" in document else RANKING,
+            trust_level=level,
+            statement=ReleaseStatement.take(fields) if states_level and charged else None,
         )
         fields.done()
         return manifest

@@ -13,18 +13,26 @@ from dataclasses import dataclass
 from typing import ClassVar, cast
 
 from tacit.privacy.canonical import Fields, Json, canonical_json, encode_real
+from tacit.privacy.discrete_gaussian import MAX_SIGMA
 from tacit.privacy.errors import BadDocument
-from tacit.privacy.gaussian_event import MIN_SENSITIVITY
+from tacit.privacy.gaussian_event import MIN_SENSITIVITY, GaussianEvent
+from tacit.privacy.trust import CENTRAL, CONSENT_ONLY, LEVELS, LOCAL
 
-TRUST_LEVELS = ("central",)
+TRUST_LEVELS = LEVELS
 """Levels this version can run; the ladder itself is in SECURITY.md."""
+
+NEIGHBOURS = {CONSENT_ONLY: "", CENTRAL: "add_remove", LOCAL: "replace"}
+"""Level → neighbouring relation a task of that level states; none where nothing is claimed."""
 
 TASK_PURPOSES = ("learn", "measure")
 """Purposes under which anything may leave a device. Never `decide`: that is for what a device does
 with its own data, and the one purpose for which consent may be implied."""
 
 MAX_INTEGER_NORM = 32_767
-"""Contributions travel as 16-bit integers, so no coordinate may exceed this."""
+"""Contributions without noise travel as 16-bit integers, so no coordinate may exceed this."""
+
+MAX_LOCAL_COHORT = 1 << 31
+"""Sums of so many noised contributions of 32-bit integers stay within 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,9 @@ class RoundPlan:
         length: length d of the contribution.
         clipping_norm: ℓ2 bound C on the statistic, in its own units, > 0.
         integer_norm: ℓ2 bound L on the integers that are sent, in [1024, 32767].
-        noise_multiplier: z; the server adds discrete Gaussian noise of scale z·L per coordinate.
+        noise_multiplier: z, discrete Gaussian noise per coordinate over the sensitivity. At level
+            `central` the coordinator adds noise of scale z·L to the sum; at `local` each device
+            adds noise of scale z·2L to its own contribution; 0 at `consent-only`, for none.
         parameters: public scalars of the statistic.
     """
 
@@ -51,15 +61,17 @@ class RoundPlan:
 
     def to_json(self) -> dict[str, Json]:
         """Return the plan as it stands in the manifest."""
-        return {
+        document: dict[str, Json] = {
             "round_id": self.round_id,
             "statistic": self.statistic,
             "length": self.length,
             "clipping_norm": encode_real(self.clipping_norm),
             "integer_norm": self.integer_norm,
-            "noise_multiplier": encode_real(self.noise_multiplier),
             "parameters": {k: encode_real(v) for k, v in self.parameters.items()},
         }
+        if self.noise_multiplier:
+            document["noise_multiplier"] = encode_real(self.noise_multiplier)
+        return document
 
     @classmethod
     def from_json(cls, document: Mapping[str, Json]) -> RoundPlan:
@@ -71,7 +83,9 @@ class RoundPlan:
             length=fields.integer("length", 1, 2**31 - 1),
             clipping_norm=fields.real("clipping_norm", above=0.0),
             integer_norm=fields.integer("integer_norm", MIN_SENSITIVITY, MAX_INTEGER_NORM),
-            noise_multiplier=fields.real("noise_multiplier", above=0.0),
+            noise_multiplier=fields.real("noise_multiplier", above=0.0)
+            if "noise_multiplier" in document
+            else 0.0,
             parameters=fields.reals("parameters"),
         )
         fields.done()
@@ -96,10 +110,11 @@ class TaskManifest:
         cohort_expected: the public cohort size that the learner's rules use.
         participation_bound: most rounds one user may contribute to; the accountant charges all.
         unit: the privacy unit; `user`.
-        neighboring_relation: `add_remove`.
-        epsilon: ε of all rounds together at `target_delta`, rounded up.
-        target_delta: δ, below 1 / cohort_max.
-        budget_account: the account that pays.
+        neighboring_relation: the one of the level in `NEIGHBOURS`.
+        epsilon: ε of all rounds together at `target_delta`, rounded up; None at `consent-only`.
+        target_delta: δ, below 1 / cohort_max; None at `consent-only`.
+        budget_account: the account that pays. At `consent-only` nothing is paid: it is the account
+            of the population, which must allow that level, or empty where the population has none.
         catalogue_sha256: hex digest of the public catalogue whose item order indexes the vectors.
         issued_at_ms, expires_at_ms: Unix milliseconds.
         base_release: version of the release this task continues from; 0 for none.
@@ -118,8 +133,8 @@ class TaskManifest:
     participation_bound: int
     unit: str
     neighboring_relation: str
-    epsilon: float
-    target_delta: float
+    epsilon: float | None
+    target_delta: float | None
     budget_account: str
     catalogue_sha256: str
     issued_at_ms: int
@@ -127,8 +142,8 @@ class TaskManifest:
     base_release: int
 
     def to_json(self) -> dict[str, Json]:
-        """Return the manifest as the governance log holds it."""
-        return {
+        """Return the manifest as the governance log holds it; what a level lacks is left out."""
+        document: dict[str, Json] = {
             "type": "tacit.task/1",
             "task_id": self.task_id,
             "population": self.population,
@@ -142,15 +157,20 @@ class TaskManifest:
             "cohort_expected": self.cohort_expected,
             "participation_bound": self.participation_bound,
             "unit": self.unit,
-            "neighboring_relation": self.neighboring_relation,
-            "epsilon": encode_real(self.epsilon),
-            "target_delta": encode_real(self.target_delta),
-            "budget_account": self.budget_account,
             "catalogue_sha256": self.catalogue_sha256,
             "issued_at_ms": self.issued_at_ms,
             "expires_at_ms": self.expires_at_ms,
             "base_release": self.base_release,
         }
+        if self.neighboring_relation:
+            document["neighboring_relation"] = self.neighboring_relation
+        if self.epsilon is not None:
+            document["epsilon"] = encode_real(self.epsilon)
+        if self.target_delta is not None:
+            document["target_delta"] = encode_real(self.target_delta)
+        if self.budget_account:
+            document["budget_account"] = self.budget_account
+        return document
 
     @classmethod
     def from_json(cls, document: Mapping[str, Json]) -> TaskManifest:
@@ -158,6 +178,7 @@ class TaskManifest:
         fields = Fields(document, "task")
         if fields.text("type") != "tacit.task/1":
             raise BadDocument("task.type: expected 'tacit.task/1'")
+        charged = document.get("trust_level") != CONSENT_ONLY
         manifest = cls(
             task_id=fields.text("task_id"),
             population=fields.text("population"),
@@ -171,10 +192,12 @@ class TaskManifest:
             cohort_expected=fields.integer("cohort_expected", 1),
             participation_bound=fields.integer("participation_bound", 1),
             unit=fields.text("unit"),
-            neighboring_relation=fields.text("neighboring_relation"),
-            epsilon=fields.real("epsilon", above=0.0),
-            target_delta=fields.real("target_delta", above=0.0, at_most=0.5),
-            budget_account=fields.text("budget_account"),
+            neighboring_relation=fields.text("neighboring_relation") if charged else "",
+            epsilon=fields.real("epsilon", above=0.0) if charged else None,
+            target_delta=fields.real("target_delta", above=0.0, at_most=0.5) if charged else None,
+            budget_account=fields.text("budget_account")
+            if charged or "budget_account" in document
+            else "",
             catalogue_sha256=fields.text("catalogue_sha256", max_length=64),
             issued_at_ms=fields.integer("issued_at_ms", 0),
             expires_at_ms=fields.integer("expires_at_ms", 0),
@@ -197,18 +220,75 @@ class TaskManifest:
             raise BadDocument(f"task.purpose: expected one of {', '.join(TASK_PURPOSES)}")
         if self.trust_level not in TRUST_LEVELS:
             raise BadDocument(f"task.trust_level: expected one of {', '.join(TRUST_LEVELS)}")
-        if self.unit != "user" or self.neighboring_relation != "add_remove":
-            raise BadDocument("task: expected unit 'user' and neighboring_relation 'add_remove'")
+        self._check_level()
         if not self.cohort_min <= self.cohort_expected <= self.cohort_max:
             raise BadDocument("task: expected cohort_min <= cohort_expected <= cohort_max")
         if self.participation_bound < len(self.rounds):
             raise BadDocument("task.participation_bound: expected at least the number of rounds")
-        if self.target_delta >= 1 / self.cohort_max:
-            raise BadDocument("task.target_delta: expected delta < 1 / cohort_max")
         if self.expires_at_ms <= self.issued_at_ms:
             raise BadDocument("task.expires_at_ms: expected a time after issued_at_ms")
         if not self.signals:
             raise BadDocument("task.signals: expected at least one signal")
+
+    def _check_level(self) -> None:
+        """Check what a trust level asks of the figures, or forbids."""
+        level, relation = self.trust_level, NEIGHBOURS[self.trust_level]
+        if self.unit != "user" or self.neighboring_relation != relation:
+            raise BadDocument(
+                f"task: expected unit 'user' and neighboring_relation {relation!r} at trust level "
+                f"{level!r}"
+            )
+        if level == CONSENT_ONLY:
+            if any(plan.noise_multiplier for plan in self.rounds):
+                raise BadDocument("task.rounds: expected no noise at trust level 'consent-only'")
+            if self.epsilon is not None or self.target_delta is not None:
+                raise BadDocument("task: expected no epsilon at trust level 'consent-only'")
+            return
+        if not all(plan.noise_multiplier > 0.0 for plan in self.rounds):
+            raise BadDocument(
+                f"task.rounds: expected a noise_multiplier above 0 at trust level {level!r}"
+            )
+        if self.epsilon is None or self.target_delta is None or not self.budget_account:
+            raise BadDocument(
+                f"task: expected epsilon, target_delta and budget_account at trust level {level!r}"
+            )
+        if self.target_delta >= 1 / self.cohort_max:
+            raise BadDocument("task.target_delta: expected delta < 1 / cohort_max")
+        if level == LOCAL:
+            self._check_local()
+
+    def _check_local(self) -> None:
+        """Check that noised contributions fit the integers they travel and are summed in."""
+        if any(2 * plan.noise_multiplier * plan.integer_norm > MAX_SIGMA for plan in self.rounds):
+            raise BadDocument(
+                f"task.rounds: expected noise of a scale z·2L of at most {MAX_SIGMA:.0f} at trust "
+                "level 'local'"
+            )
+        if self.cohort_max > MAX_LOCAL_COHORT:
+            raise BadDocument(
+                f"task.cohort_max: expected at most {MAX_LOCAL_COHORT} at trust level 'local'"
+            )
+
+    def event(self, plan: RoundPlan) -> GaussianEvent | None:
+        """Return what one round costs every user who may be in it; None at `consent-only`.
+
+        Raises:
+            BadParameter: if the noise is outside what can be accounted for.
+        """
+        if self.trust_level == CONSENT_ONLY:
+            return None
+        if self.trust_level == LOCAL:
+            return GaussianEvent(plan.noise_multiplier, 1, 2 * plan.integer_norm, LOCAL)
+        return GaussianEvent(plan.noise_multiplier)
+
+    def events(self) -> tuple[GaussianEvent, ...]:
+        """Return what all rounds cost; empty at `consent-only`, which costs no budget.
+
+        Raises:
+            BadParameter: if the noise is outside what can be accounted for.
+        """
+        found = (self.event(plan) for plan in self.rounds)
+        return tuple(event for event in found if event is not None)
 
     def round_plan(self, round_id: int) -> RoundPlan:
         """Return the plan of one round.

@@ -26,7 +26,7 @@ from tacit.v1 import auth_pb2 as tacit_dot_v1_dot_auth__pb2
 from tacit.v1 import ledger_pb2 as tacit_dot_v1_dot_ledger__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tacit/v1/device.proto\x12\x08tacit.v1\x1a\x13tacit/v1/auth.proto\x1a\x15tacit/v1/ledger.proto\"r\n\x0bRoundNotice\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nround_open\x18\x02 \x01(\x08\x12\x13\n\x0btask_sha256\x18\x03 \x01(\x0c\x12\x10\n\x08round_id\x18\x04 \x01(\r\x12\x16\n\x0elatest_release\x18\x05 \x01(\x04\",\n\x12WatchRoundsRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x04\"$\n\x0e\x43heckInRequest\x12\x12\n\nknown_size\x18\x01 \x01(\x04\"o\n\x05Offer\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.tacit.v1.LoggedEntry\x12\x14\n\x0cround_header\x18\x02 \x01(\x0c\x12\x17\n\x0fround_signature\x18\x03 \x01(\x0c\x12\x12\n\ncapability\x18\x04 \x01(\x0c\"[\n\x0c\x43heckInReply\x12\x1e\n\x05offer\x18\x01 \x01(\x0b\x32\x0f.tacit.v1.Offer\x12\x13\n\x0bidle_reason\x18\x02 \x01(\t\x12\x16\n\x0elatest_release\x18\x03 \x01(\x04\"y\n\x0c\x43ontribution\x12\x12\n\ncapability\x18\x01 \x01(\x0c\x12\x13\n\x0btask_sha256\x18\x02 \x01(\x0c\x12\x10\n\x08round_id\x18\x03 \x01(\r\x12\x1e\n\x05\x64type\x18\x04 \x01(\x0e\x32\x0f.tacit.v1.Dtype\x12\x0e\n\x06values\x18\x05 \x01(\x0c\"\x11\n\x0f\x43ontributeReply\"\"\n\x10\x46\x65tchBlobRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\"I\n\x11GetReleaseRequest\x12\x12\n\npopulation\x18\x01 \x01(\t\x12\x12\n\nknown_size\x18\x02 \x01(\x04\x12\x0c\n\x04kind\x18\x03 \x01(\t\"9\n\x0fGetReleaseReply\x12&\n\x07release\x18\x01 \x01(\x0b\x32\x15.tacit.v1.LoggedEntry*/\n\x05\x44type\x12\x15\n\x11\x44TYPE_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x44TYPE_INT16\x10\x01\x32\xd9\x02\n\rDeviceService\x12\x44\n\x0bWatchRounds\x12\x1c.tacit.v1.WatchRoundsRequest\x1a\x15.tacit.v1.RoundNotice0\x01\x12:\n\x07\x43heckIn\x12\x17.tacit.v1.SignedRequest\x1a\x16.tacit.v1.CheckInReply\x12@\n\nContribute\x12\x17.tacit.v1.SignedRequest\x1a\x19.tacit.v1.ContributeReply\x12>\n\tFetchBlob\x12\x1a.tacit.v1.FetchBlobRequest\x1a\x13.tacit.v1.BlobChunk0\x01\x12\x44\n\nGetRelease\x12\x1b.tacit.v1.GetReleaseRequest\x1a\x19.tacit.v1.GetReleaseReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tacit/v1/device.proto\x12\x08tacit.v1\x1a\x13tacit/v1/auth.proto\x1a\x15tacit/v1/ledger.proto\"r\n\x0bRoundNotice\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nround_open\x18\x02 \x01(\x08\x12\x13\n\x0btask_sha256\x18\x03 \x01(\x0c\x12\x10\n\x08round_id\x18\x04 \x01(\r\x12\x16\n\x0elatest_release\x18\x05 \x01(\x04\",\n\x12WatchRoundsRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x04\"$\n\x0e\x43heckInRequest\x12\x12\n\nknown_size\x18\x01 \x01(\x04\"o\n\x05Offer\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.tacit.v1.LoggedEntry\x12\x14\n\x0cround_header\x18\x02 \x01(\x0c\x12\x17\n\x0fround_signature\x18\x03 \x01(\x0c\x12\x12\n\ncapability\x18\x04 \x01(\x0c\"[\n\x0c\x43heckInReply\x12\x1e\n\x05offer\x18\x01 \x01(\x0b\x32\x0f.tacit.v1.Offer\x12\x13\n\x0bidle_reason\x18\x02 \x01(\t\x12\x16\n\x0elatest_release\x18\x03 \x01(\x04\"y\n\x0c\x43ontribution\x12\x12\n\ncapability\x18\x01 \x01(\x0c\x12\x13\n\x0btask_sha256\x18\x02 \x01(\x0c\x12\x10\n\x08round_id\x18\x03 \x01(\r\x12\x1e\n\x05\x64type\x18\x04 \x01(\x0e\x32\x0f.tacit.v1.Dtype\x12\x0e\n\x06values\x18\x05 \x01(\x0c\"\x11\n\x0f\x43ontributeReply\"\"\n\x10\x46\x65tchBlobRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\"I\n\x11GetReleaseRequest\x12\x12\n\npopulation\x18\x01 \x01(\t\x12\x12\n\nknown_size\x18\x02 \x01(\x04\x12\x0c\n\x04kind\x18\x03 \x01(\t\"9\n\x0fGetReleaseReply\x12&\n\x07release\x18\x01 \x01(\x0b\x32\x15.tacit.v1.LoggedEntry*@\n\x05\x44type\x12\x15\n\x11\x44TYPE_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x44TYPE_INT16\x10\x01\x12\x0f\n\x0b\x44TYPE_INT32\x10\x02\x32\xd9\x02\n\rDeviceService\x12\x44\n\x0bWatchRounds\x12\x1c.tacit.v1.WatchRoundsRequest\x1a\x15.tacit.v1.RoundNotice0\x01\x12:\n\x07\x43heckIn\x12\x17.tacit.v1.SignedRequest\x1a\x16.tacit.v1.CheckInReply\x12@\n\nContribute\x12\x17.tacit.v1.SignedRequest\x1a\x19.tacit.v1.ContributeReply\x12>\n\tFetchBlob\x12\x1a.tacit.v1.FetchBlobRequest\x1a\x13.tacit.v1.BlobChunk0\x01\x12\x44\n\nGetRelease\x12\x1b.tacit.v1.GetReleaseRequest\x1a\x19.tacit.v1.GetReleaseReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tacit.v1.device_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DTYPE']._serialized_start=797
-  _globals['_DTYPE']._serialized_end=844
+  _globals['_DTYPE']._serialized_end=861
   _globals['_ROUNDNOTICE']._serialized_start=79
   _globals['_ROUNDNOTICE']._serialized_end=193
   _globals['_WATCHROUNDSREQUEST']._serialized_start=195
@@ -55,6 +55,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETRELEASEREQUEST']._serialized_end=736
   _globals['_GETRELEASEREPLY']._serialized_start=738
   _globals['_GETRELEASEREPLY']._serialized_end=795
-  _globals['_DEVICESERVICE']._serialized_start=847
-  _globals['_DEVICESERVICE']._serialized_end=1192
+  _globals['_DEVICESERVICE']._serialized_start=864
+  _globals['_DEVICESERVICE']._serialized_end=1209
 # @@protoc_insertion_point(module_scope)

@@ -26,13 +26,17 @@ class _DtypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Dtype.ValueType
     DESCRIPTOR: _descriptor.EnumDescriptor
     DTYPE_UNSPECIFIED: _Dtype.ValueType  # 0
     DTYPE_INT16: _Dtype.ValueType  # 1
-    """Little-endian signed 16-bit integers."""
+    """Little-endian signed 16-bit integers: trust levels consent-only and central."""
+    DTYPE_INT32: _Dtype.ValueType  # 2
+    """Little-endian signed 32-bit integers that the device has noised: trust level local."""
 
 class Dtype(_Dtype, metaclass=_DtypeEnumTypeWrapper): ...
 
 DTYPE_UNSPECIFIED: Dtype.ValueType  # 0
 DTYPE_INT16: Dtype.ValueType  # 1
-"""Little-endian signed 16-bit integers."""
+"""Little-endian signed 16-bit integers: trust levels consent-only and central."""
+DTYPE_INT32: Dtype.ValueType  # 2
+"""Little-endian signed 32-bit integers that the device has noised: trust level local."""
 Global___Dtype: _TypeAlias = Dtype  # noqa: Y015
 
 @_typing.final

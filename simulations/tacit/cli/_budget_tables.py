@@ -11,13 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from tacit.cli._budget_governance import SHOWN_DIGITS, print_governance
-from tacit.privacy.accounting import ACCOUNTANT, ACCOUNTANT_VERSION
+from tacit.privacy.accounting import ACCOUNTANT, ACCOUNTANT_VERSION, EpsilonClaim
 from tacit.server.budget.statement import AccountStatement
 from tacit.server.budget.timeline import BudgetStep
 from tacit.simulations.expected_utility import ERROR, METRIC, SOURCE
 from tacit.simulations.what_if import AccountAfter, Answer
 
 _BESIDE = "trust level central, per user, add/remove, every round charged, no sampling claimed"
+"""Of questions that nobody has asked a ledger; what a ledger answers names its own."""
+
 _EXCLUDED = "What ε does not cover: tacit budget explain."
 
 
@@ -42,7 +44,7 @@ def print_statement(console: Console, statement: AccountStatement) -> None:
     console.print(table)
     print_governance(console, statement)
     console.print(
-        f"At δ = {account.target_delta!r}, {_BESIDE}. "
+        f"At δ = {account.target_delta!r}, {_beside(spent)}. "
         f"Released, lifetime: ε {_exact(statement.released.epsilon)}. "
         f"Accountant: {spent.accountant} {spent.accountant_version}. {_EXCLUDED}",
         highlight=False,
@@ -57,7 +59,7 @@ def print_statement(console: Console, statement: AccountStatement) -> None:
         console.print(table)
     for release in statement.releases:
         console.print(
-            f"Release {release.version}: ε {_exact(release.epsilon)}, "
+            f"Release {release.version} ({release.trust_level}): {_figure(release.epsilon)}, "
             f"{len(release.reservations)} reservations, {_time(release.created_at_ms)}",
             highlight=False,
         )
@@ -91,9 +93,42 @@ def print_history(console: Console, statement: AccountStatement) -> None:
             console.print(f"Entry {step.index}: {note}", highlight=False)
     spent = statement.spent
     console.print(
-        f"ε at {_BESIDE}. Accountant: {spent.accountant} {spent.accountant_version}. {_EXCLUDED}",
+        f"ε at {_beside(spent)}. Accountant: {spent.accountant} {spent.accountant_version}. "
+        f"{_EXCLUDED}",
         highlight=False,
     )
+
+
+def _print_facts_without_figures(console: Console, card: dict[str, Any]) -> None:
+    """Print the card of a trust level that has no figures."""
+    release = card["release"]
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in (
+        ("trust level", f"{card['trust_level']}: {card['claim']}"),
+        ("assumes", card["assumptions"]),
+        ("purpose", f"{release['purpose']}, from {', '.join(release['signals'])}"),
+        ("learner", release["learner"]),
+        ("model", f"sha256 {release['model_sha256']}"),
+        ("task", f"sha256 {release['task_sha256']}"),
+    ):
+        table.add_row(Text(name, style="bold"), Text(str(value)))
+    console.print(table)
+
+
+def _beside(claim: EpsilonClaim) -> str:
+    """Say what a figure of a ledger rests on."""
+    relation = claim.neighboring_relation.replace(
+        "_", "/" if "add" in claim.neighboring_relation else "-"
+    )
+    return (
+        f"trust level {claim.trust_level}, per {claim.unit}, {relation}, every round charged, no "
+        "sampling claimed"
+    )
+
+
+def _figure(epsilon: float | None) -> str:
+    """Show the ε of a release, or that there is none."""
+    return "no figure" if epsilon is None else f"ε {_exact(epsilon)}"
 
 
 def print_explanation(
@@ -107,8 +142,12 @@ def print_explanation(
 
 def print_facts(console: Console, card: dict[str, Any]) -> None:
     """Print one privacy facts card, as it stands in its JSON."""
-    release, mechanism = card["release"], card["mechanism"]
+    release = card["release"]
     _heading(console, f"Privacy facts: {release['population']}, release {release['version']}")
+    if "mechanism" not in card:
+        _print_facts_without_figures(console, card)
+        return
+    mechanism = card["mechanism"]
     noise = ", ".join(f"{float(one['noise_multiplier']):.4g}" for one in mechanism["events"])
     bounds = ", ".join(str(one["integer_norm"]) for one in mechanism["rounds"])
     table = Table(box=None, show_header=False, pad_edge=False)

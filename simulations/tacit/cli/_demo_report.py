@@ -9,6 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tacit.privacy.trust import CONSENT_ONLY, LOCAL
+
+_ADJACENCY = {"add_remove": "add/remove", "replace": "replace", "zero_out": "zero-out"}
 _NARROW = 74  # characters; below, the table of rounds takes shorter words
 _SHORT = {"eligible": "could", "contributed": "did", "turned away": "away", "noise z": "z"}
 
@@ -18,7 +21,7 @@ def render(console: Console, report: Mapping[str, Any]) -> None:
     _people(console, report)
     _rounds(console, report)
     _privacy(console, report["privacy"])
-    _quality(console, report["quality"])
+    _quality(console, report["quality"], report["privacy"]["trust"])
     _samples(console, report["samples"])
     _ledger(console, report["ledger"], report["privacy"])
     _cost(console, report["cost"])
@@ -52,7 +55,15 @@ def _rounds(console: Console, report: Mapping[str, Any]) -> None:
     for name in ("round", "statistic"):
         table.add_column(name, no_wrap=True)
     narrow = console.width < _NARROW
-    for name in ("eligible", "contributed", "turned away", "noise z", "upload"):
+    noised = any("noise_multiplier" in one for one in report["rounds"])
+    columns = (
+        "eligible",
+        "contributed",
+        "turned away",
+        *(("noise z",) if noised else ()),
+        "upload",
+    )
+    for name in columns:
         table.add_column(
             _SHORT.get(name, name) if narrow else name, justify="right", overflow="fold"
         )
@@ -63,24 +74,46 @@ def _rounds(console: Console, report: Mapping[str, Any]) -> None:
             str(one["eligible"]),
             str(one["contributed"]),
             str(sum(one["refused"].values()) + one["dropped_at_cutoff"]),
-            f"{one['noise_multiplier']:.2f}",
+            *([f"{one['noise_multiplier']:.2f}"] if noised else []),
             _bytes(one["payload_bytes"]),
         )
     console.print(table)
 
 
 def _privacy(console: Console, privacy: Mapping[str, Any]) -> None:
+    if "epsilon" not in privacy:
+        _heading(console, "What is promised")
+        console.print(f"Trust level {privacy['trust']}: “{privacy['claim']}”")
+        return
     _heading(console, "What was spent")
+    adjacency = _ADJACENCY[privacy["neighboring_relation"]]
     console.print(
         f"ε = {privacy['epsilon']:g} at δ = {privacy['delta']:g}, of a cap of "
         f"{privacy['cap_epsilon']:g}, per {privacy['unit']}, over {privacy['rounds']} rounds "
-        f"(add/remove; every user may be in every round; no sampling claimed)."
+        f"({adjacency}; every user may be in every round; no sampling claimed)."
     )
     console.print(f"Trust level {privacy['trust']}: “{privacy['claim']}”")
+    if privacy["trust"] == LOCAL:
+        console.print("Each device added its own noise before anything left it.")
     console.print(f"Accountant: {privacy['accountant']}.")
+    console.print(f"Not covered: {'; '.join(privacy['excluded'])}.")
 
 
-def _quality(console: Console, quality: Mapping[str, Any]) -> None:
+def _too_few(trust_level: str) -> str:
+    if trust_level == CONSENT_ONLY:
+        return " to learn more than what is popular."
+    if trust_level == LOCAL:
+        return (
+            " at this ε₀: every device's noise is in the sum. It grows with the square root of "
+            "their number, what they have in common with the number itself."
+        )
+    return (
+        " at this ε: noise drowns what they have in common. More devices help, noise stays the "
+        "same."
+    )
+
+
+def _quality(console: Console, quality: Mapping[str, Any], trust_level: str) -> None:
     _heading(console, "What was learned (demo evaluation on held-out events, not the protocol)")
     model, floor = quality["model"], quality["popularity"]
     table = Table(box=None, pad_edge=False)
@@ -94,8 +127,7 @@ def _quality(console: Console, quality: Mapping[str, Any]) -> None:
     console.print(table)
     if model["recall_20"] <= floor["recall_20"]:
         console.print(
-            f"[yellow]{model['devices']} devices are too few at this ε: noise drowns what they "
-            "have in common. More devices help, noise stays the same.[/yellow]"
+            f"[yellow]{model['devices']} devices are too few{_too_few(trust_level)}[/yellow]"
         )
 
 
@@ -116,6 +148,9 @@ def _ledger(console: Console, ledger: Mapping[str, Any], privacy: Mapping[str, A
         f"governance and {ledger['consent_size']} consent entries under {ledger['checkpoints']} "
         f"signed checkpoints; the newest of both logs cosigned by {_names(ledger['witnesses'])}."
     )
+    if "epsilon" not in privacy:
+        console.print(f"Its {privacy['rounds']} rounds and the release stand in it.")
+        return
     console.print(
         f"ε recomputed from its rows: {privacy['epsilon']:g}; stated in the release: "
         f"{privacy['epsilon_in_release']:g}; in the devices' own accounts, at most: "

@@ -12,6 +12,7 @@ from tacit.simulations.datasets import Dataset
 def show_series(console: Console, dataset: Dataset, report: SeriesReport) -> None:
     """Print how utility and spend grow from task to task."""
     total = report.tasks[-1].spent_epsilon
+    (guarantee,) = report.tasks[-1].warm.guarantees
     table = Table(title=f"{dataset.name}: {len(report.tasks)} tasks, ε = {total:.3g} together")
     for column in ("task", "its own ε", "ε of all so far", "NDCG@100", "from nothing"):
         table.add_column(column, justify="right")
@@ -28,5 +29,6 @@ def show_series(console: Console, dataset: Dataset, report: SeriesReport) -> Non
         "Each task starts from the release before it, which has been paid for. “From nothing” is a "
         "model at the same ε without that; it is no part of the series' budget. "
         f"Per user, add/remove, δ = {report.delta:.1e}, trust level central, every user in every "
-        "round of every task, no sampling claimed."
+        "round of every task, no sampling claimed. "
+        f"Accountant: {guarantee.accountant}. Excluded: {'; '.join(guarantee.exclusions)}."
     )

@@ -10,12 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from tacit.cli._report_file import write_report
+from tacit.privacy.trust import exclusions
 from tacit.simulations.bandit import BanditReport, play_bandit
 from tacit.simulations.datasets import load
 from tacit.simulations.errors import BadExperiment
 from tacit.simulations.journeys import generate_journeys
 from tacit.simulations.prediction import PREDICTED, PredictionReport, predict_target
 from tacit.simulations.simulate import default_delta
+from tacit.simulations.trained import EVALUATION
 
 TARGETS = (*PREDICTED, "bandit")
 
@@ -120,9 +122,10 @@ def _privacy_sentence(report: PredictionReport | BanditReport) -> str:
         return "No noise was added: no differential privacy is claimed."
     return (
         f"Spent epsilon {claim.epsilon:.4f} at delta {claim.target_delta:.1e} per {claim.unit} "
-        f"({claim.neighboring_relation.replace('_', '/')} adjacency, trust level central, full "
-        f"participation in 1 round, no sampling claimed; {claim.accountant} "
-        f"{claim.accountant_version}). Excluded: the evaluation, which a deployment cannot do."
+        f"({claim.neighboring_relation.replace('_', '/')} adjacency, trust level "
+        f"{claim.trust_level}, full participation in 1 round, no sampling claimed; "
+        f"{claim.accountant} "
+        f"{claim.accountant_version}). Excluded: {'; '.join((*exclusions(claim), EVALUATION))}."
     )
 
 

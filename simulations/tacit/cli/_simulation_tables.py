@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tacit.privacy.trust import CLAIMS, CONSENT_ONLY
 from tacit.simulations.datasets import Dataset
 from tacit.simulations.metrics import METRICS
 from tacit.simulations.report import Row, SimulationReport, spread
@@ -26,7 +27,9 @@ def show_report(console: Console, report: SimulationReport) -> None:
     show_notes(console, (*report.warnings, *report.trained.notes), loud=True)
     table = _table()
     table.add_column("ranking of\nheld-out items", min_width=14)
-    table.add_column("ε", justify="right")
+    shows_budget = report.trust_level != CONSENT_ONLY
+    if shows_budget:
+        table.add_column("ε", justify="right")
     for name in METRICS:
         table.add_column(name.replace("@", "\n@").replace("_rate", ""), justify="right")
     has_ease = any(row.label == "EASE" for row in report.rows)
@@ -36,7 +39,7 @@ def show_report(console: Console, report: SimulationReport) -> None:
         share = report.share_of_ease(row)
         table.add_row(
             row.label,
-            _budget(row),
+            *([_budget(row)] if shows_budget else []),
             *(f"{row.evaluation.means[name]:.4f}" for name in METRICS),
             *(["-" if share is None else f"{share[0]:.1%}"] if has_ease else []),
         )
@@ -86,26 +89,30 @@ def show_curve(console: Console, dataset: Dataset, points: Sequence[tuple[int, R
     """Print utility against the number of training users."""
     evaluated = points[0][1].evaluation.users_evaluated
     table = _table(f"{dataset.name}: {evaluated:,} users never trained on")
+    shows_budget = any(row.trained and row.trained.guarantees for _, row in points)
     table.add_column("trained on", justify="right")
-    table.add_column("ε", justify="right")
+    if shows_budget:
+        table.add_column("ε", justify="right")
     for name in METRICS:
         table.add_column(name, justify="right")
     for size, row in points:
         figures = (f"{row.evaluation.means[name]:.4f}" for name in METRICS)
-        table.add_row(f"{size:,}", _budget(row), *figures)
+        table.add_row(f"{size:,}", *([_budget(row)] if shows_budget else []), *figures)
     console.print(table)
 
 
 def privacy_sentences(report: SimulationReport) -> list[str]:
     """State each claim with everything it rests on, or that there is none."""
+    if report.trust_level == CONSENT_ONLY:
+        return [CLAIMS[CONSENT_ONLY]]
     if not report.trained.guarantees:
         return ["No noise was added: no differential privacy is claimed."]
     return [
         f"Spent epsilon {claim.epsilon:.4f} at delta {claim.delta:.1e} per {claim.unit} "
         f"({claim.neighboring_relation.replace('_', '/')} adjacency, trust level {claim.trust}, "
         f"{claim.participation} participation in {claim.rounds} rounds, sampling claimed: "
-        f"{claim.sampling}; {claim.accountant}). Excluded: the evaluation, which a deployment "
-        "cannot do."
+        f"{claim.sampling}; {claim.accountant}). “{CLAIMS[claim.trust]}” Excluded: "
+        f"{'; '.join(claim.exclusions)}."
         for claim in report.trained.guarantees
     ]
 

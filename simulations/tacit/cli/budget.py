@@ -76,6 +76,7 @@ def history(state: Path, account: str | None, as_json: bool) -> None:
             {
                 "account_id": one.account.account_id,
                 "cap_epsilon": one.account.cap_epsilon,
+                **one.context(),
                 "spent": one.spent.to_json(),
                 "steps": [step.to_json() for step in one.steps],
             }

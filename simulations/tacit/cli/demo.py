@@ -14,6 +14,7 @@ from tacit.cli._interrupt import Interrupted, stop_once
 from tacit.cli._progress import Bars
 from tacit.cli._report_file import check_writable, write_report
 from tacit.privacy.errors import PrivacyError
+from tacit.privacy.trust import CENTRAL, CONSENT_ONLY, LEVELS
 from tacit.server.errors import ServerError
 from tacit.simulations.demo.options import MIN_DEVICES, SHORT_DEVICES, DemoOptions
 from tacit.simulations.demo.run import Demo
@@ -36,6 +37,14 @@ from tacit.simulations.errors import BadExperiment, SimulationError
     default=8.0,
     show_default=True,
     help="Privacy budget of the whole training, per user; smaller is more private.",
+)
+@click.option(
+    "--trust-level",
+    type=click.Choice(LEVELS),
+    default=CENTRAL,
+    show_default=True,
+    help="Who adds noise: the coordinator (central), each device itself (local), nobody "
+    "(consent-only, which takes no --epsilon).",
 )
 @click.option("--rounds", default=0, metavar="N", help="Rounds; the learner's own rule by default.")
 @click.option(
@@ -69,6 +78,7 @@ def demo(
     data: str,
     devices: int,
     epsilon: float,
+    trust_level: str,
     rounds: int,
     seed: int,
     state: pathlib.Path | None,
@@ -95,8 +105,15 @@ def demo(
             options, state = DemoOptions.load(resume), resume
         else:
             options = DemoOptions(
-                data and str(pathlib.Path(data).resolve()), devices, epsilon, rounds, seed, short
+                data and str(pathlib.Path(data).resolve()),
+                devices,
+                epsilon,
+                rounds,
+                seed,
+                short,
+                trust_level,
             )
+            _no_epsilon(context, trust_level)
             made = None if state is not None and state.exists() else _new_state(state)
             state = made or _new_state(state)
         with stop_once(), progress:
@@ -127,11 +144,23 @@ def _hint(state: pathlib.Path | None) -> str:
 
 def _only_resume(context: click.Context) -> None:
     """Refuse options that would make the resumed demo another one."""
-    for name in ("data", "devices", "epsilon", "rounds", "seed", "state", "short"):
+    names = ("data", "devices", "epsilon", "trust_level", "rounds", "seed", "state", "short")
+    for name in names:
         if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
+            option = name.replace("_", "-")
             raise BadExperiment(
-                f"--resume goes on with the options it was started with; drop --{name}"
+                f"--resume goes on with the options it was started with; drop --{option}"
             )
+
+
+def _no_epsilon(context: click.Context, trust_level: str) -> None:
+    """Refuse a budget where there is none, rather than ignore it."""
+    given = context.get_parameter_source("epsilon") == click.core.ParameterSource.COMMANDLINE
+    if given and trust_level == CONSENT_ONLY:
+        raise BadExperiment(
+            "expected no --epsilon at trust level consent-only, which adds no noise; drop it, or "
+            "choose --trust-level central or local"
+        )
 
 
 def _new_state(state: pathlib.Path | None) -> pathlib.Path:

@@ -17,6 +17,7 @@ from tacit.cli.witness import witness
 from tacit.privacy.cosignature import Quorum, Witness
 from tacit.privacy.errors import BadParameter, PrivacyError
 from tacit.privacy.governance import GovernanceEntry
+from tacit.privacy.trust import CLAIMS
 from tacit.server.errors import ServerError, VerificationFailed
 from tacit.server.ledger.contents import read_database, read_export
 from tacit.server.ledger.database import DATABASE_FILE
@@ -180,17 +181,23 @@ def _print_report(report: VerificationReport) -> None:
             f"{account.aborted} aborted, terms changed {account.changes} times)"
         )
     for release in report.releases:
-        click.echo(
-            f"  release       {release.population} {release.version}: ε {release.epsilon}, "
-            f"δ {release.target_delta}"
+        figures = (
+            f"ε {release.epsilon}, δ {release.target_delta}, trust level {release.trust_level}"
+            if release.epsilon is not None
+            else f"trust level {release.trust_level}: {CLAIMS[release.trust_level]}"
         )
-    click.echo(
-        f"  accounting    per {report.unit}, {report.neighboring_relation}, every round assumed; "
-        f"{report.accountant}"
-    )
+        click.echo(f"  release       {release.population} {release.version}: {figures}")
+    for account in report.accounts:
+        click.echo(
+            f"  accounting    {account.account_id}: per {account.context['unit']}, "
+            f"{account.context['neighboring_relation']}, trust level "
+            f"{account.context['trust_level']}, every round assumed; {report.accountant}"
+        )
 
 
 def _summary(entry: GovernanceEntry) -> str:
+    if entry.kind == "round":
+        return f"round {entry.body.get('round_id')} of {str(entry.body.get('task_sha256'))[:12]}"
     for field in ("reservation_id", "task_id", "account_id", "notice_id"):
         if field in entry.body:
             return str(entry.body[field])

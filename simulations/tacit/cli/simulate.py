@@ -18,6 +18,7 @@ from tacit.cli._simulate_series import show_series
 from tacit.cli._simulate_target import TARGETS, show_target, simulate_target
 from tacit.cli._simulation_tables import show_curve, show_notes, show_report, show_spread
 from tacit.privacy.errors import PrivacyError
+from tacit.privacy.trust import CENTRAL, CONSENT_ONLY, LEVELS
 from tacit.server.coordinator.learners import LearnerError
 from tacit.simulations.continual import SeriesReport, simulate_series
 from tacit.simulations.datasets import Dataset, load
@@ -34,7 +35,7 @@ from tacit.simulations.time_order import time_warnings
 _SHORT = {"view": "product_view", "cart": "add_to_cart"}
 _RANKING_OPTIONS = (
     *("kind", "recency", "signals", "target", "unseen_share", "subsample"),
-    *("baselines", "paper_protocol", "audit_leaks", "split_seed", "seeds", "tasks"),
+    *("baselines", "paper_protocol", "audit_leaks", "split_seed", "seeds", "tasks", "trust_level"),
 )
 """Parameters that mean nothing to the linear learner, which predicts instead of ranking."""
 
@@ -65,6 +66,14 @@ _RANKING_OPTIONS = (
     default=8.0,
     show_default=True,
     help="Total budget per user over all rounds; `inf` trains without noise and claims nothing.",
+)
+@click.option(
+    "--trust-level",
+    type=click.Choice(LEVELS),
+    default=CENTRAL,
+    show_default=True,
+    help="Who adds noise: the coordinator (central), each device itself (local), nobody "
+    "(consent-only, which takes no --epsilon). For spectral, factorization and popularity.",
 )
 @click.option("--delta", type=float, help="Default: the smaller of 1e-5 and 0.1 / users.")
 @click.option("--rounds", type=click.IntRange(min=1), help="Default: the learner's rule.")
@@ -156,6 +165,7 @@ def simulate(
     learner: str,
     predict: str | None,
     epsilon: float,
+    trust_level: str,
     delta: float | None,
     rounds: int | None,
     kind: str,
@@ -176,6 +186,9 @@ def simulate(
 
     The same device statistics, clipping, rounding, discrete Gaussian noise and learner as in the
     federation, without the network. Noise comes from the operating system and cannot be seeded.
+
+    At trust level local every user's contribution is noised on its own, so the noise in a sum grows
+    with the users: expect little more than popularity, unless they are very many.
     """
     if not epsilon > 0.0:
         raise click.BadParameter(
@@ -183,6 +196,8 @@ def simulate(
         )
     if (learner == "linear") != (predict is not None):
         raise click.UsageError("expected --predict with --learner linear, and only there")
+    if trust_level == CONSENT_ONLY:
+        _no_figures()
     check_writable(json_path)
     if predict is not None:
         _simulate_target(path, predict, epsilon, delta, rounds, json_path)
@@ -191,6 +206,8 @@ def simulate(
     if sizes and audit_leaks:
         raise click.UsageError("expected --audit-leaks without --subsample, got both")
     beside = sizes or seeds > 1 or baselines or paper_protocol or unseen_share or audit_leaks
+    if tasks is not None and trust_level != CENTRAL:
+        raise click.UsageError(f"expected --tasks at trust level central, got {trust_level}")
     if tasks is not None and beside:
         raise click.UsageError(
             "expected --tasks alone, without --subsample, --seeds, --baselines, --unseen-users, "
@@ -210,6 +227,7 @@ def simulate(
         baselines=baselines,
         paper_protocol=paper_protocol,
         audit_leaks=audit_leaks,
+        trust_level=trust_level,
     )
     bars, console = Bars(Console(stderr=True)), Console()
     try:
@@ -296,6 +314,17 @@ def _simulate_target(
     except (DatasetError, LearnerError, PrivacyError) as error:
         raise click.ClickException(str(error)) from error
     show_target(Console(), report, json_path)
+
+
+def _no_figures() -> None:
+    """Refuse options about a budget where there is none, rather than ignore them."""
+    context = click.get_current_context()
+    for option in ("epsilon", "delta"):
+        if context.get_parameter_source(option) is not ParameterSource.DEFAULT:
+            raise click.UsageError(
+                f"expected no --{option} at trust level consent-only, which adds no noise; drop "
+                f"--{option}, or choose --trust-level central or local"
+            )
 
 
 def _only_for_ranking() -> None:

@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from tacit.client.statistics import KNOWN_STATISTICS
+from tacit.privacy.accounting import ACCOUNTANT, ACCOUNTANT_VERSION
 from tacit.privacy.audit import NoiseTest, RateTest, noise_power, noise_test, rate_test
 from tacit.privacy.errors import PrivacyError
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.task import RoundPlan, TaskManifest
+from tacit.privacy.trust import CENTRAL, EXCLUSIONS
 from tacit.server.coordinator import noise
 from tacit.server.errors import VerificationFailed
 from tacit.server.ledger.contents import read_database, read_export
@@ -128,6 +130,15 @@ class AuditReport:
             "violation_detected": bool(self.findings),
             "findings": list(self.findings),
             "false_alarm_rate_per_test": ALPHA,
+            # What every figure in it is about: one round of the engine, as it would be claimed.
+            "trust_level": CENTRAL,
+            "unit": "user",
+            "neighboring_relation": "add_remove",
+            "delta": self.canaries.delta,
+            "participation_bound": 1,
+            "sampling": "none",
+            "accountant": f"{ACCOUNTANT} {ACCOUNTANT_VERSION}",
+            "exclusions": list(EXCLUSIONS),
             **document,
         }
 
@@ -153,8 +164,10 @@ def audit(
     ledger = None if state is None else _ledger(state)
     settings: tuple[tuple[float, int], ...] = _SETTINGS
     if ledger is not None and ledger.plans:
-        pairs = {(plan.noise_multiplier, plan.integer_norm) for plan in ledger.plans}
-        settings = tuple(sorted(pairs))
+        # A plan without noise is of trust level consent-only: there is none to test.
+        noised = [plan for plan in ledger.plans if plan.noise_multiplier]
+        pairs = {(plan.noise_multiplier, plan.integer_norm) for plan in noised}
+        settings = tuple(sorted(pairs)) or _SETTINGS
     tested = _Counter("noise", len(settings), step)
     results: list[NoiseResult] = []
     for noise_multiplier, integer_norm in settings:

@@ -68,12 +68,23 @@ class SeriesReport:
                 "epsilon": result.epsilon,
                 "epsilon_of_all_so_far": result.spent_epsilon,
                 "delta": self.delta,
+                **_beside(result),
                 "metrics": dict(warm.means),
                 "metrics_from_nothing": dict(cold.means),
                 "payload_bytes_per_device_round": list(result.warm.payload_bytes),
             }
             for result, warm, cold in zip(self.tasks, self.warm, self.cold, strict=True)
         ]
+
+
+def _beside(result: TaskResult) -> dict[str, Any]:
+    """Return what stands beside the figures of a task: what its own guarantee rests on."""
+    (guarantee,) = result.warm.guarantees
+    whole = guarantee.to_json()
+    names = ("unit", "neighboring_relation", "trust_level", "participation", "sampling")
+    return {name: whole[name] for name in (*names, "accountant", "exclusions")} | {
+        "participation_bound": result.task * guarantee.rounds
+    }
 
 
 def simulate_series(

@@ -1,8 +1,9 @@
 """Run every round of a learner over a whole cohort in one process.
 
 The engine computes what the federation computes: the same device statistics, clipping, rounding
-and integer sums (from `tacit.client`), the same discrete Gaussian from the operating system, the
-same learner. What it leaves out is the network, so a result here is a result about the real code.
+and integer sums (from `tacit.client`), the same discrete Gaussian from the operating system (on the
+sum, or at trust level `local` once a device), the same learner. What it leaves out is the network,
+so a result here is a result about the real code.
 """
 
 from __future__ import annotations
@@ -17,17 +18,19 @@ import numpy.typing as npt
 
 from tacit.client.statistics import Batch, contributions
 from tacit.privacy.discrete_gaussian import RandomBytes
+from tacit.privacy.local_noise import local_noise_sum
 from tacit.privacy.quantize import integer_sum
 from tacit.privacy.task import RoundPlan
+from tacit.privacy.trust import CENTRAL, LOCAL
 from tacit.server.coordinator.learners import Learner, NoisedSum, PublicArrays
 from tacit.server.coordinator.noise import decoded, noised
 from tacit.server.coordinator.plan import plan_round
+from tacit.server.gateway.round import DTYPES
 from tacit.simulations.errors import BadExperiment
 
 IntArray = npt.NDArray[np.int64]
 
 _CHUNK_BLOCKS = 60_000
-_BYTES_PER_COORDINATE = 2  # int16 on the wire
 _SECRET_BYTES = 32
 
 
@@ -98,6 +101,7 @@ def run(
     noise_multipliers: Sequence[float],
     *,
     task_digest: bytes,
+    trust_level: str = CENTRAL,
     random_bytes: RandomBytes = os.urandom,
     on_users: Callable[[int], None] | None = None,
 ) -> EngineRun:
@@ -109,6 +113,8 @@ def run(
         learner: plans the rounds and consumes only noised sums.
         noise_multipliers: one per round; 0 adds no noise and carries no privacy claim.
         task_digest: names the rounding streams.
+        trust_level: who adds the noise: `central`, once to the sum; `local`, every device to its
+            own contribution, of a scale set by 2L.
         random_bytes: source of device secrets and of noise; the operating system's by default.
         on_users: called with the number of users done after each chunk of each round.
 
@@ -128,14 +134,21 @@ def run(
         plan = plan_round(spec, noise_multiplier)
         context = learner.context(spec.round_id, tuple(history))
         total = integer_round_sum(cohort, plan, context, secrets, task_digest, on_users)
-        if noise_multiplier > 0.0:
+        if noise_multiplier > 0.0 and trust_level == LOCAL:
+            total = total + local_noise_sum(plan, cohort.n_users, random_bytes)
+        elif noise_multiplier > 0.0:
             total = noised(total, plan, random_bytes)
-        history.append(decoded(total, plan))
+        history.append(decoded(total, plan, trust_level, cohort.n_users))
     return EngineRun(
         history=tuple(history),
         model=learner.model(tuple(history)),
-        payload_bytes=tuple(spec.length * _BYTES_PER_COORDINATE for spec in specs),
+        payload_bytes=tuple(spec.length * bytes_per_value(trust_level) for spec in specs),
     )
+
+
+def bytes_per_value(trust_level: str) -> int:
+    """Return how many bytes an integer of a contribution takes on the wire."""
+    return np.dtype(DTYPES[trust_level]).itemsize
 
 
 def _chunk_end(cohort: Batch, start: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import TypeVar
 
@@ -13,19 +13,24 @@ from tacit.client.decide import read_model, scores
 from tacit.client.statistics import Profiles
 from tacit.privacy.accounting import GaussianEvent, calibrate, epsilon
 from tacit.privacy.errors import BadParameter
+from tacit.privacy.trust import LOCAL, exclusions
 from tacit.server.coordinator.learners import (
     BadPlan,
     FactorizationLearner,
     Learner,
     PopularityLearner,
     PublicArrays,
+    RoundSpec,
     SpectralLearner,
+    integer_norm_for,
 )
+from tacit.server.coordinator.plan import learning_epsilon
 from tacit.simulations.datasets import Dataset
 from tacit.simulations.engine import run
 from tacit.simulations.errors import BadExperiment
 from tacit.simulations.splits import Split
 from tacit.simulations.trained import (
+    EVALUATION,
     FloatArray,
     Guarantee,
     OnProgress,
@@ -91,11 +96,12 @@ def planned(
     Raises:
         BadExperiment: it cannot run with these sizes or rounds.
     """
+    n_users = split.cohort.n_users
     try:
         return kind(
             dataset.n_items,
-            split.cohort.n_users,
-            options.epsilon,
+            n_users,
+            learning_epsilon(options.epsilon, options.trust_level, n_users),
             features=dataset.features,
             rounds=options.rounds,
         )
@@ -108,9 +114,9 @@ def train_in_rounds(
 ) -> Trained:
     """Run all rounds of a learner over the split's cohort and account for them.
 
-    Guarantee: user-level (epsilon, delta) of the released model under add/remove, every user in
-    every round, no sampling claimed, trust level central; none for an infinite budget. The size
-    of the cohort stands for the public expected one.
+    Guarantee: that of the options' trust level (`tacit.privacy.trust`), every user in every round,
+    no sampling claimed; none for an infinite budget. The size of the cohort stands for the public
+    expected one.
 
     Raises:
         BadExperiment: the budget cannot be spent in these rounds.
@@ -122,14 +128,15 @@ def train_in_rounds(
         learner,
         multipliers,
         task_digest=task_digest(learner.name),
+        trust_level=options.trust_level,
         on_users=shares_of(on_progress, cohort.n_users * len(multipliers)),
     )
     return Trained(
         learner=learner.name,
         scorer=model_scorer(engine_run.model),
-        guarantees=guarantees(multipliers, options),
+        guarantees=guarantees(multipliers, options, learner.rounds()),
         payload_bytes=engine_run.payload_bytes,
-        notes=drowned(learner.name, engine_run.model),
+        notes=drowned(learner.name, engine_run.model, noised=any(multipliers)),
     )
 
 
@@ -138,11 +145,16 @@ def task_digest(name: str) -> bytes:
     return sha256(name.encode()).digest()
 
 
-def drowned(learner: str, model: PublicArrays) -> tuple[str, ...]:
-    """Say so when noise left a learner nothing but popularity; no sentence otherwise."""
+def drowned(learner: str, model: PublicArrays, *, noised: bool = True) -> tuple[str, ...]:
+    """Say so when a learner is left with nothing but popularity; no sentence otherwise."""
     fell_back = "loadings" in model and not np.any(model["loadings"])
     if learner == PopularityLearner.name or not fell_back:
         return ()
+    if not noised:
+        return (
+            f"{learner} found nothing beyond popularity and ranks by it; more users would let it "
+            "learn",
+        )
     return (
         f"noise drowned the signal: {learner} fell back to the popularity ranking; more users or "
         "a larger epsilon would let it learn",
@@ -178,12 +190,27 @@ def noise_multipliers(learner: Learner, options: TrainingOptions) -> tuple[float
 
 
 def guarantees(
-    noise_multipliers: tuple[float, ...], options: TrainingOptions
+    noise_multipliers: tuple[float, ...],
+    options: TrainingOptions,
+    rounds: Sequence[RoundSpec] = (),
 ) -> tuple[Guarantee, ...]:
-    """State what was spent, by two accountants that agree; nothing without noise."""
+    """State what was spent, by two accountants that agree; nothing without noise.
+
+    Args:
+        noise_multipliers: one a round.
+        options: the budget and the trust level.
+        rounds: the rounds; level `local` needs them, for its events name their sensitivity.
+    """
     if math.isinf(options.epsilon):
         return ()
-    claim = epsilon([GaussianEvent(z) for z in noise_multipliers], options.delta)
+    if options.trust_level == LOCAL:
+        events = [
+            GaussianEvent(z, 1, 2 * integer_norm_for(spec.length), LOCAL)
+            for z, spec in zip(noise_multipliers, rounds, strict=True)
+        ]
+    else:
+        events = [GaussianEvent(z) for z in noise_multipliers]
+    claim = epsilon(events, options.delta)
     if claim.epsilon > options.epsilon:
         raise BadExperiment(f"expected to spend {options.epsilon}, got {claim.epsilon}")
     return (
@@ -192,12 +219,13 @@ def guarantees(
             epsilon=claim.epsilon,
             delta=claim.target_delta,
             neighboring_relation=claim.neighboring_relation,
-            trust="central",
+            trust=claim.trust_level,
             participation=claim.participation,
             sampling=claim.sampling,
             noise_multipliers=noise_multipliers,
             rounds=len(noise_multipliers),
             accountant=f"{claim.accountant} {claim.accountant_version}",
+            exclusions=(*exclusions(claim), EVALUATION),
         ),
     )
 

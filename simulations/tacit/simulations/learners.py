@@ -52,3 +52,7 @@ LEARNERS: Mapping[str, Learn] = MappingProxyType(
 
 `linear` predicts instead of ranking and has a report of its own (`tacit.cli._simulate_target`).
 """
+
+LEARNERS_OF_EVERY_LEVEL = ("spectral", "factorization", "popularity")
+"""Learners of noised sums, to which it is all one who noised them. The other two draw noise of
+their own while they train."""

@@ -17,6 +17,7 @@ from tacit.client.statistics.design import DesignRows
 from tacit.client.statistics.targets import churn, intent
 from tacit.privacy.accounting import EpsilonClaim, GaussianEvent, calibrate, epsilon
 from tacit.privacy.errors import BadParameter
+from tacit.privacy.trust import claim_context
 from tacit.server.coordinator.learners import BadPlan, LinearLearner, linear_target
 from tacit.simulations.datasets import Dataset
 from tacit.simulations.engine import run
@@ -240,7 +241,9 @@ def raw_ridge(rows: DesignRows, n_blocks: int = 1) -> LinearModel:
 
 def privacy_json(claim: EpsilonClaim | None, noise_multiplier: float) -> dict[str, Any]:
     """Return the privacy part of a report, as `tacit simulate` writes it for every learner."""
+    beside = {} if claim is None else claim_context(claim, 1)
     return {
+        **beside,
         "epsilon": None if claim is None else claim.epsilon,
         "delta": None if claim is None else claim.target_delta,
         "unit": "user",

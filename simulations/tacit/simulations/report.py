@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tacit.privacy.trust import CENTRAL, CLAIMS, CONSENT_ONLY
 from tacit.simulations.datasets import Dataset
 from tacit.simulations.intervals import Interval, metric_intervals, share_interval
 from tacit.simulations.leaks import LeakAudit
@@ -85,6 +86,7 @@ class SimulationReport:
         peak_rss_bytes: largest resident size of this process so far.
         warnings: where the result does not mean what it seems to.
         audit: what the leak audit found; `None` where it was not asked for.
+        trust_level: level of the trust ladder that was asked for.
     """
 
     dataset: Dataset
@@ -102,6 +104,7 @@ class SimulationReport:
     peak_rss_bytes: int
     warnings: tuple[str, ...] = ()
     audit: LeakAudit | None = None
+    trust_level: str = CENTRAL
 
     @property
     def evaluation(self) -> Evaluation:
@@ -140,7 +143,6 @@ class SimulationReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON document."""
-        claim = next(iter(self.trained.guarantees), None)
         first = self.rows[0]
         payloads = self.trained.payload_bytes
         return {
@@ -151,20 +153,7 @@ class SimulationReport:
                 "interactions": self.dataset.n_interactions,
                 "notes": list(self.dataset.notes),
             },
-            "privacy": {
-                "epsilon": None if claim is None else claim.epsilon,
-                "delta": None if claim is None else claim.delta,
-                "unit": "user" if claim is None else claim.unit,
-                "neighboring_relation": "add_remove"
-                if claim is None
-                else claim.neighboring_relation,
-                "trust": "consent-only" if claim is None else claim.trust,
-                "rounds": len(payloads) if claim is None else claim.rounds,
-                "noise_multiplier": [0.0] * len(payloads)
-                if claim is None
-                else list(claim.noise_multipliers),
-                "accountant": None if claim is None else claim.accountant,
-            },
+            "privacy": self._privacy(),
             "guarantees": [guarantee.to_json() for guarantee in self.trained.guarantees],
             "metrics": dict(first.evaluation.means),
             "intervals": {name: got.to_json() for name, got in first.intervals.items()},
@@ -195,6 +184,44 @@ class SimulationReport:
                 "users_evaluated": self.evaluation.users_evaluated,
                 "users_dropped": self.evaluation.users_dropped,
             },
+        }
+
+    def _privacy(self) -> dict[str, Any]:
+        """State what was spent with all that stands beside it; no figure at `consent-only`."""
+        claim = next(iter(self.trained.guarantees), None)
+        payloads = self.trained.payload_bytes
+        if self.trust_level == CONSENT_ONLY:
+            return {
+                "trust": CONSENT_ONLY,
+                "claim": CLAIMS[CONSENT_ONLY],
+                "rounds": len(payloads),
+            }
+        if claim is None:
+            return {
+                "epsilon": None,
+                "delta": None,
+                "unit": "user",
+                "neighboring_relation": "add_remove",
+                "trust": CONSENT_ONLY,
+                "rounds": len(payloads),
+                "noise_multiplier": [0.0] * len(payloads),
+                "accountant": None,
+            }
+        return {
+            "epsilon": claim.epsilon,
+            "delta": claim.delta,
+            "unit": claim.unit,
+            "neighboring_relation": claim.neighboring_relation,
+            "trust": claim.trust,
+            "trust_level": claim.trust,
+            "claim": CLAIMS[claim.trust],
+            "participation": claim.participation,
+            "participation_bound": claim.rounds,
+            "sampling": claim.sampling,
+            "rounds": claim.rounds,
+            "noise_multiplier": list(claim.noise_multipliers),
+            "accountant": claim.accountant,
+            "exclusions": list(claim.exclusions),
         }
 
     def _share(self, row: Row) -> dict[str, Any] | None:

@@ -11,12 +11,13 @@ from types import MappingProxyType
 import numpy as np
 
 from tacit.client.decide import Recency
+from tacit.privacy.trust import CENTRAL, CONSENT_ONLY, LEVELS, LOCAL
 from tacit.simulations.baselines import count_scorer, ease_scorer, ials_scorer
 from tacit.simulations.datasets import Dataset
 from tacit.simulations.errors import BadExperiment, DatasetError
 from tacit.simulations.holdout import SplitKind, SplitOptions, hold_out, training_part
 from tacit.simulations.leaks import LeakAudit, audit_leak
-from tacit.simulations.learners import LEARNERS
+from tacit.simulations.learners import LEARNERS, LEARNERS_OF_EVERY_LEVEL
 from tacit.simulations.memory import peak_rss_bytes
 from tacit.simulations.metrics import Evaluation, evaluate
 from tacit.simulations.report import Row, SimulationReport, non_private_label
@@ -60,6 +61,7 @@ class SimulationOptions:
         baselines: whether to fit EASE, iALS and the learner without noise as well.
         paper_protocol: whether to compute the sampled metrics too.
         audit_leaks: whether to train once more, on decoys, to see if training reads the test part.
+        trust_level: level of the trust ladder; `consent-only` adds no noise and has no epsilon.
     """
 
     learner: str = "spectral"
@@ -76,6 +78,16 @@ class SimulationOptions:
     baselines: bool = False
     paper_protocol: bool = False
     audit_leaks: bool = False
+    trust_level: str = CENTRAL
+
+    @property
+    def spent_epsilon(self) -> float:
+        """Return the budget to train with: infinity where there is no noise."""
+        return math.inf if self.trust_level == CONSENT_ONLY else self.epsilon
+
+    def training(self, delta: float) -> TrainingOptions:
+        """Return the part that concerns training."""
+        return TrainingOptions(self.spent_epsilon, delta, self.rounds, self.trust_level)
 
     @property
     def uses_recency(self) -> bool:
@@ -132,9 +144,7 @@ def simulate(
         )
     delta = _delta(split, options)
     bench = _Bench(dataset, split, options, on_phase)
-    trained, wall_s = bench.train(
-        options.learner, TrainingOptions(options.epsilon, delta, options.rounds)
-    )
+    trained, wall_s = bench.train(options.learner, options.training(delta))
     seen = split.participants if options.unseen_share else None
     rows = [bench.row(trained.learner, trained.scorer, wall_s, trained, among=seen)]
     if options.unseen_share:
@@ -151,8 +161,9 @@ def simulate(
         target=options.target,
         signals=options.signals or dataset.signal_names,
         recency=options.uses_recency,
-        epsilon=options.epsilon,
+        epsilon=options.spent_epsilon,
         delta=delta,
+        trust_level=options.trust_level,
         trained=trained,
         rows=tuple(rows),
         wall_s=time.perf_counter() - started,
@@ -246,7 +257,7 @@ class _Bench:
                     self._on_phase(f"left out: {error}", 1.0)
                 continue
             rows.append(self.row(label, scorer, time.perf_counter() - started, None, among))
-        if not math.isinf(self._options.epsilon):
+        if not math.isinf(self._options.spent_epsilon):
             options = TrainingOptions(math.inf, delta, None)
             trained, wall_s = self.train(self._options.learner, options)
             label = non_private_label(trained.learner)
@@ -255,7 +266,7 @@ class _Bench:
 
     def audit(self, delta: float) -> LeakAudit:
         """Train once more on a split whose test part is decoys, which is not kept from the code."""
-        training = TrainingOptions(self._options.epsilon, delta, self._options.rounds)
+        training = self._options.training(delta)
         learn = LEARNERS[self._options.learner]
 
         def train(decoys: Split) -> Scorer:
@@ -290,6 +301,17 @@ def _check(options: SimulationOptions) -> None:
         )
     if not options.epsilon > 0.0:
         raise BadExperiment(f"expected epsilon above zero, got {options.epsilon}")
+    if options.trust_level not in LEVELS:
+        raise BadExperiment(
+            f"expected a trust level among {', '.join(LEVELS)}, got {options.trust_level!r}"
+        )
+    if options.trust_level != CENTRAL and options.learner not in LEARNERS_OF_EVERY_LEVEL:
+        raise BadExperiment(
+            f"learner {options.learner!r} trains at trust level central only; expected one of "
+            f"{', '.join(LEARNERS_OF_EVERY_LEVEL)} at {options.trust_level}"
+        )
+    if options.trust_level == LOCAL and math.isinf(options.epsilon):
+        raise BadExperiment("expected a finite epsilon at trust level local, got inf")
     if options.paper_protocol and options.split != "leave-one-out":
         raise BadExperiment("the paper protocol needs one held-out item: --split leave-one-out")
 

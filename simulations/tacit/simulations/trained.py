@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.client.statistics import Profiles
+from tacit.privacy.trust import CENTRAL, EXCLUSIONS
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -25,6 +26,9 @@ OnProgress = Callable[[float], None]
 
 Unit = Literal["user", "interaction"]
 
+EVALUATION = "the evaluation, which a deployment cannot do"
+"""What no guarantee of an experiment covers, beside what none of its level does."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingOptions:
@@ -35,11 +39,13 @@ class TrainingOptions:
             noise and claims nothing.
         delta: target delta, in (0, 1 / training users).
         rounds: number of rounds (or epochs); `None` applies the learner's own rule.
+        trust_level: level of the trust ladder; `consent-only` goes with an infinite epsilon.
     """
 
     epsilon: float
     delta: float
     rounds: int | None = None
+    trust_level: str = CENTRAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +61,9 @@ class Guarantee:
         participation: in how many releases one unit may be, for example "full".
         sampling: amplification that is claimed: "none", or what draw was really made.
         noise_multipliers: one per release, noise over sensitivity.
-        rounds: number of releases that compose.
+        rounds: number of releases that compose, all of which every unit is charged for.
         accountant: name and version.
+        exclusions: what it does not cover.
     """
 
     unit: Unit
@@ -69,10 +76,16 @@ class Guarantee:
     noise_multipliers: tuple[float, ...]
     rounds: int
     accountant: str
+    exclusions: tuple[str, ...] = (*EXCLUSIONS, EVALUATION)
 
     def to_json(self) -> dict[str, Any]:
         """Return the guarantee as the JSON report shows it."""
-        return asdict(self) | {"noise_multipliers": list(self.noise_multipliers)}
+        return asdict(self) | {
+            "noise_multipliers": list(self.noise_multipliers),
+            "exclusions": list(self.exclusions),
+            "trust_level": self.trust,
+            "participation_bound": self.rounds,
+        }
 
 
 @dataclass(frozen=True, slots=True)

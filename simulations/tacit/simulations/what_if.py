@@ -75,17 +75,20 @@ class Answer:
 
     def to_json(self) -> dict[str, object]:
         """Return the answer with everything that must be said beside an epsilon."""
+        beside: dict[str, object] = {
+            "trust_level": "central",
+            "unit": "user",
+            "neighboring_relation": "add_remove",
+            "participation": "full",
+            "participation_bound": self.plan.rounds,
+            "sampling": "none",
+            "accountant": f"{ACCOUNTANT} {ACCOUNTANT_VERSION}",
+            "exclusions": list(EXCLUSIONS),
+        }
         return {
-            "plan": {
-                **asdict(self.plan),
-                "trust_level": "central",
-                "unit": "user",
-                "neighboring_relation": "add_remove",
-                "participation": "full",
-                "sampling": "none",
-                "accountant": f"{ACCOUNTANT} {ACCOUNTANT_VERSION}",
-                "exclusions": list(EXCLUSIONS),
-            },
+            **beside,
+            "target_delta": self.plan.target_delta,
+            "plan": {**asdict(self.plan), **beside},
             "users": self.n_users,
             "expected_utility": self.utility and self.utility.to_json(),
             "alternatives": [

@@ -129,13 +129,3 @@ def test_no_figure_comes_from_a_log_that_breaks_a_rule(
     logs = {**contents.logs, "governance": LogContents(without_spend, log.notes)}
     with pytest.raises(VerificationFailed):
         read(dataclasses.replace(contents, logs=logs), Accountant())
-
-
-def test_no_figure_for_a_trust_level_that_is_charged_otherwise(
-    deployment: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tacit.privacy.task.TRUST_LEVELS", ("central", "local"))
-    deployment.open_account(trust_level="local")
-    deployment.stop()
-    with pytest.raises(VerificationFailed, match="expected trust level central"):
-        account_statements(read_database(deployment.state_dir))

@@ -77,6 +77,7 @@ def new_round() -> Callable[..., HandMadeRound]:
         cohort_max: int = 100,
         timeout_s: float = 60.0,
         quiet_s: float = 3.0,
+        trust_level: str = "central",
     ) -> HandMadeRound:
         manifest = TaskManifest(
             task_id="task-1",
@@ -85,13 +86,13 @@ def new_round() -> Callable[..., HandMadeRound]:
             learner="popularity/1",
             signals={"rating": 1.0},
             rounds=(RoundPlan(1, "popularity/1", LENGTH, 1.0, INTEGER_NORM, 8.0, {}),),
-            trust_level="central",
+            trust_level=trust_level,
             cohort_min=cohort_min,
             cohort_max=cohort_max,
             cohort_expected=cohort_min,
             participation_bound=1,
             unit="user",
-            neighboring_relation="add_remove",
+            neighboring_relation="replace" if trust_level == "local" else "add_remove",
             epsilon=1.0,
             target_delta=1e-6,
             budget_account="main",

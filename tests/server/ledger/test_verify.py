@@ -66,7 +66,7 @@ class TestGoodLedger:
         assert (report.governance_size, report.consent_size, report.checkpoints) == (9, 3, 12)
         assert (report.ledger_key_pinned, report.known_checkpoints) == (True, 2)
         (account,), (release,) = report.accounts, report.releases
-        assert account.spent_epsilon == account.released_epsilon == release.epsilon > 0
+        assert account.spent_epsilon == account.released_epsilon == (release.epsilon or 0.0) > 0
         assert (account.committed, account.reserved, account.aborted) == (3, 0, 0)
         assert "opacus" in report.accountant
         assert "dp-accounting" in report.accountant

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from tacit.privacy.accounting import EpsilonClaim, GaussianEvent, epsilon
 
@@ -24,7 +25,7 @@ class Accountant:
     ) -> None:
         self._compose = compose
         self._lock = threading.Lock()
-        self._claims: dict[tuple[frozenset[tuple[float, int]], float], EpsilonClaim] = {}
+        self._claims: dict[tuple[frozenset[tuple[GaussianEvent, int]], float], EpsilonClaim] = {}
 
     def warm(self) -> None:
         """Import the accountants in a background thread."""
@@ -35,15 +36,18 @@ class Accountant:
         self.claim((GaussianEvent(1.0),), 1e-5)
 
     def claim(self, events: Sequence[GaussianEvent], target_delta: float) -> EpsilonClaim:
-        """Return the claim for a composition; equal noise multipliers are counted together."""
-        counts = Counter[float]()
+        """Return the claim for a composition; events that differ in count alone count together."""
+        counts = Counter[GaussianEvent]()
         for event in events:
-            counts[event.noise_multiplier] += event.count
+            counts[replace(event, count=1)] += event.count
         key = frozenset(counts.items()), target_delta
         with self._lock:
             found = self._claims.get(key)
             if found is None:
-                merged = [GaussianEvent(z, count) for z, count in sorted(counts.items())]
+                merged = [
+                    replace(event, count=count)
+                    for event, count in sorted(counts.items(), key=lambda one: repr(one[0]))
+                ]
                 found = self._claims[key] = self._compose(merged, target_delta)
         return found
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 import math
 
 from tacit.privacy.budget import ReservationState
-from tacit.privacy.trust import ASSUMPTIONS, CLAIMS, EXCLUSIONS
+from tacit.privacy.trust import ASSUMPTIONS, CLAIMS, CONSENT_ONLY, exclusions
 from tacit.server.budget.change_meaning import changes_in_words, window_in_words
 from tacit.server.budget.statement import AccountStatement
 
 _LARGEST_ODDS = 1e6
+_ADJACENCY = {
+    "add_remove": "The comparison is between the people who took part and the same people with one "
+    "of them added or removed (add/remove), whoever that is.",
+    "replace": "The comparison is between the people who took part and the same people with what "
+    "one of them holds replaced by anything else (replace), whoever that is; that they took part "
+    "is visible.",
+    "zero_out": "The comparison is between the people who took part and the same people with every "
+    "contribution of one of them set to zero (zero-out), whoever that is; that they took part in "
+    "rounds at level local is visible.",
+}
 
 
 def explain(statement: AccountStatement) -> tuple[tuple[str, str], ...]:
@@ -33,8 +43,7 @@ def explain(statement: AccountStatement) -> tuple[tuple[str, str], ...]:
         ),
         (
             "Adjacency",
-            "The comparison is between the people who took part and the same people with one of "
-            "them added or removed (add/remove), whoever that is.",
+            _ADJACENCY[spent.neighboring_relation],
         ),
         (
             "Delta",
@@ -63,7 +72,7 @@ def explain(statement: AccountStatement) -> tuple[tuple[str, str], ...]:
             "the upper figure is what is claimed. `tacit ledger verify` and `tacit budget facts` "
             "have independent libraries confirm it.",
         ),
-        ("Not covered", _sentence("; ".join(EXCLUSIONS))),
+        ("Not covered", _sentence("; ".join((*exclusions(spent), *_unpaid(statement))))),
         (
             "Not meant",
             "ε does not say how likely a leak is, that a model knows nothing about a group, or "
@@ -72,6 +81,12 @@ def explain(statement: AccountStatement) -> tuple[tuple[str, str], ...]:
         ),
     ]
     return tuple(sections)
+
+
+def _unpaid(statement: AccountStatement) -> tuple[str, ...]:
+    """Name the tasks of the population that no figure of the account covers."""
+    names = [task.task_id for task in statement.tasks if task.trust_level == CONSENT_ONLY]
+    return (f"what tasks at trust level consent-only release: {', '.join(names)}",) if names else ()
 
 
 def _claim(statement: AccountStatement) -> str:

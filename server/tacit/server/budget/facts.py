@@ -15,12 +15,16 @@ from tacit.privacy.accounting import EpsilonClaim
 from tacit.privacy.budget import Reservation
 from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.task import TaskManifest
-from tacit.privacy.trust import ASSUMPTIONS, CLAIMS, EXCLUSIONS
+from tacit.privacy.trust import ASSUMPTIONS, CENTRAL, CLAIMS, LOCAL, exclusions
 from tacit.server.budget.accountant import Accountant
 from tacit.server.budget.statement import account_statements
 from tacit.server.ledger.contents import LedgerContents
 
 TYPE = "tacit.privacy-facts/1"
+_CHECKED = {
+    CENTRAL: "devices and gateway check every contribution against the integer norm",
+    LOCAL: "devices check every contribution against the integer norm, then noise it themselves",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,8 @@ class ReleaseFacts:
         release: The signed manifest.
         task: The task that trained it.
         paid: The reservations whose noised sums it was computed from.
-        claim: Of these reservations, recomputed and confirmed by every accountant in it.
+        claim: Of these reservations, recomputed and confirmed by every accountant in it; None at
+            trust level `consent-only`, which spends nothing and claims nothing of the kind.
         lifetime_epsilon: Of everything reserved or committed on its account when it was released,
             over all windows, at `lifetime_delta`.
         lifetime_delta: delta of the account then, which may differ from the release's own.
@@ -45,7 +50,7 @@ class ReleaseFacts:
     release: ReleaseManifest
     task: TaskManifest
     paid: tuple[Reservation, ...]
-    claim: EpsilonClaim
+    claim: EpsilonClaim | None
     lifetime_epsilon: float
     lifetime_delta: float
     window: int
@@ -53,9 +58,9 @@ class ReleaseFacts:
     cap_epsilon: float
 
     def to_json(self) -> dict[str, object]:
-        """Return the card."""
+        """Return the card; at trust level `consent-only` it has no figure, for there is none."""
         claim, task = self.claim, self.task
-        return {
+        head: dict[str, object] = {
             "type": TYPE,
             "release": {
                 "population": self.release.population,
@@ -68,6 +73,16 @@ class ReleaseFacts:
                 "task_sha256": self.release.task_sha256,
                 "base_release": task.base_release,
             },
+        }
+        if claim is None:
+            return {
+                **head,
+                "trust_level": task.trust_level,
+                "claim": CLAIMS.get(task.trust_level),
+                "assumptions": ASSUMPTIONS.get(task.trust_level),
+            }
+        return {
+            **head,
             "unit": claim.unit,
             "neighboring_relation": claim.neighboring_relation,
             "epsilon": claim.epsilon,
@@ -114,13 +129,13 @@ class ReleaseFacts:
                 }
                 for check in claim.cross_checks
             ],
-            "exclusions": list(EXCLUSIONS),
+            "exclusions": list(exclusions(claim)),
             "implementation": f"tacit {version('tacit')} derived this card; the ledger does not "
             "record what the coordinator ran",
             "security_rationale": (
                 f"each of the {len(self.paid)} spends stands in the governance log before the "
-                "commit to its noised sum; devices and gateway check every contribution against "
-                "the integer norm; signatures, caps and every stated epsilon were derived again "
+                f"commit to its noised sum; {_CHECKED[task.trust_level]}; "
+                "signatures, caps and every stated epsilon were derived again "
                 f"from the log of ledger key {self.ledger_key}"
             ),
         }
@@ -145,13 +160,14 @@ def release_facts(contents: LedgerContents, accountant: Accountant) -> tuple[Rel
                 one for one in statement.reservations if one.reservation_id in release.reservations
             )
             events = [event for one in paid for event in one.events]
+            delta = release.target_delta
             cards.append(
                 ReleaseFacts(
                     ledger_key=contents.keys.ledger_key.hex(),
                     release=release,
                     task=tasks[release.task_sha256],
                     paid=paid,
-                    claim=accountant.claim(events, release.target_delta),
+                    claim=None if delta is None else accountant.claim(events, delta),
                     lifetime_epsilon=step.spent_epsilon,
                     lifetime_delta=step.target_delta,
                     window=step.window,

@@ -23,7 +23,7 @@ from tacit.privacy.budget_standing import AccountStanding
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.task import TaskManifest
-from tacit.privacy.trust import EXCLUSIONS
+from tacit.privacy.trust import claim_context
 from tacit.server.budget.accountant import Accountant
 from tacit.server.budget.timeline import BudgetStep, officer_name, summaries, timelines
 from tacit.server.errors import NotFound, VerificationFailed
@@ -82,6 +82,10 @@ class AccountStatement:
         """Return the number of reservations in a state."""
         return sum(one.state is state for one in self.reservations)
 
+    def context(self) -> dict[str, object]:
+        """Return what must stand beside every figure of the account."""
+        return claim_context(self.spent, sum(e.count for e in composed_events(self.reservations)))
+
     def to_json(self) -> dict[str, object]:
         """Return the statement, without its steps."""
         account = self.account
@@ -91,6 +95,7 @@ class AccountStatement:
             "population": account.population,
             "cap_epsilon": account.cap_epsilon,
             "target_delta": account.target_delta,
+            **self.context(),
             "spent": self.spent.to_json(),
             "window_spent": self.window_spent.to_json(),
             "window": {
@@ -107,7 +112,6 @@ class AccountStatement:
             "standing_sha256": self.standing.digest(),
             "changes": [self._change(one) for one in self.proposals],
             "released": self.released.to_json(),
-            "exclusions": list(EXCLUSIONS),
             "quotas": {
                 purpose: {
                     "cap_epsilon": quota,
@@ -127,7 +131,12 @@ class AccountStatement:
                 for one in self.reservations
             ],
             "releases": [
-                {"version": one.version, "epsilon": one.epsilon, "task_sha256": one.task_sha256}
+                {
+                    "version": one.version,
+                    "trust_level": one.trust_level,
+                    **({} if one.epsilon is None else {"epsilon": one.epsilon}),
+                    "task_sha256": one.task_sha256,
+                }
                 for one in self.releases
             ],
         }
@@ -159,8 +168,7 @@ def account_statements(
         accountant: Composes events; by default the closed form alone, which takes milliseconds.
 
     Raises:
-        VerificationFailed: The governance log breaks a rule, or a task has a trust level that
-            this accountant does not charge for; then no figure of it is shown.
+        VerificationFailed: The governance log breaks a rule; then no figure of it is shown.
     """
     accountant = accountant or Accountant(epsilon_without_libraries)
     history = replay_governance(contents.logs[GOVERNANCE].entries, contents.keys, accountant)
@@ -207,18 +215,9 @@ def _statement(
     def claim(some: list[Reservation]) -> EpsilonClaim:
         return accountant.claim(composed_events(some), account.target_delta)
 
-    spent = claim(held)
-    tasks = tuple(
-        task for task in history.tasks.values() if task.budget_account == account.account_id
-    )
-    # At `local` sensitivity is 2C: the same events would cost more than composed here.
-    if others := [task for task in tasks if task.trust_level != spent.trust_level]:
-        raise VerificationFailed(
-            (
-                f"task {others[0].task_id}: expected trust level {spent.trust_level}, which "
-                f"{spent.accountant} charges for here, got {others[0].trust_level}",
-            )
-        )
+    # Events of every level state z against their own sensitivity, and so compose; the claim names
+    # the level at which they do. Tasks that spend nothing are listed, and are in no figure.
+    tasks = tuple(task for task in history.tasks.values() if task.population == account.population)
     current = standing.in_window(held)
     proposals = tuple(
         one for one in history.proposals.values() if one.document.account_id == account.account_id
@@ -227,7 +226,7 @@ def _statement(
     return AccountStatement(
         standing=standing,
         reservations=tuple(held),
-        spent=spent,
+        spent=claim(held),
         window_spent=claim(current),
         released=claim(committed),
         by_purpose={

@@ -21,6 +21,7 @@ from tacit.privacy.canonical import parse_canonical
 from tacit.privacy.errors import BudgetConflict, BudgetExceeded
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.task import TaskManifest
+from tacit.privacy.trust import CONSENT_ONLY
 from tacit.server.budget.accountant import Accountant, same_epsilon
 from tacit.server.budget.standing import load_standing, save_standing
 from tacit.server.errors import AlreadyExists, Exhausted, FailedPrecondition, NotFound
@@ -248,17 +249,32 @@ def check_planned(document: ReserveDocument, account: BudgetAccount, task: TaskM
     Raises:
         FailedPrecondition: naming what differs.
     """
+    if task.trust_level == CONSENT_ONLY:
+        raise FailedPrecondition(f"task {task.task_id}: trust level consent-only spends nothing")
     if (task.budget_account, task.purpose) != (document.account_id, document.purpose):
         raise FailedPrecondition(f"task {task.task_id}: pays from another account or purpose")
     if task.population != account.population or task.target_delta != account.target_delta:
         raise FailedPrecondition(f"task {task.task_id}: of another population or delta")
-    planned = {plan.round_id: plan.noise_multiplier for plan in task.rounds}.get(document.round_id)
-    if planned is None:
+    plan = {plan.round_id: plan for plan in task.rounds}.get(document.round_id)
+    planned = None if plan is None else task.event(plan)
+    if plan is None or planned is None:
         raise FailedPrecondition(f"task {task.task_id}: has no round {document.round_id}")
-    if document.event.noise_multiplier != planned:
+    event, where = document.event, f"task {task.task_id}, round {document.round_id}"
+    if event.trust_level != planned.trust_level:
         raise FailedPrecondition(
-            f"task {task.task_id}, round {document.round_id}: expected noise multiplier "
-            f"{planned!r}, got {document.event.noise_multiplier!r}"
+            f"{where}: expected an event of trust level {planned.trust_level}, got "
+            f"{event.trust_level}"
+        )
+    if event.noise_multiplier != planned.noise_multiplier:
+        raise FailedPrecondition(
+            f"{where}: expected noise multiplier "
+            f"{planned.noise_multiplier!r}, got {event.noise_multiplier!r}"
+        )
+    # An event at level central that names no sensitivity has that of its round.
+    sensitivity = planned.sensitivity or plan.integer_norm
+    if (event.sensitivity or plan.integer_norm) != sensitivity:
+        raise FailedPrecondition(
+            f"{where}: expected sensitivity {sensitivity}, got {event.sensitivity}"
         )
 
 

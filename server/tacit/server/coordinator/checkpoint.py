@@ -65,6 +65,12 @@ class Checkpoint:
         """Remember the task before it is published, so that a restart publishes the same one."""
         self._write("task.json", canonical_json(manifest.to_json()))
 
+    def contributions(self, plan: RoundPlan) -> int:
+        """Return how many contributions are in a saved sum; 1 where that was not saved with it."""
+        data = self._read(_round_name(plan.round_id))
+        arrays = {} if data is None else unpack_arrays(data, _MAX_BYTES)
+        return int(arrays["contributions"]) if "contributions" in arrays else 1
+
     def noised_sum(self, plan: RoundPlan) -> tuple[npt.NDArray[np.int64], str] | None:
         """Return a round's noised integers and the hex digest of their file, if released."""
         data = self._read(_round_name(plan.round_id))
@@ -78,15 +84,25 @@ class Checkpoint:
             raise StateConflict(f"round {plan.round_id}: expected {plan.length} 64-bit integers")
         return cast(npt.NDArray[np.int64], integers), hashlib.sha256(data).hexdigest()
 
-    def save_noised_sum(self, plan: RoundPlan, integers: npt.NDArray[np.int64]) -> str:
+    def save_noised_sum(
+        self, plan: RoundPlan, integers: npt.NDArray[np.int64], contributions: int | None = None
+    ) -> str:
         """Persist a round's noised integers; returns the hex digest of the file.
+
+        Args:
+            plan: the round.
+            integers: shape (length,).
+            contributions: how many are in it, where the learner has to know: at level `local`.
 
         Raises:
             StateConflict: if the round has a noised sum; a second one would be a second release.
         """
         if (self._dir / _round_name(plan.round_id)).exists():
             raise StateConflict(f"round {plan.round_id} has a noised sum; refusing to replace it")
-        data = pack_arrays({"noised": integers})
+        arrays = {"noised": integers}
+        if contributions is not None:
+            arrays["contributions"] = np.asarray(contributions, dtype=np.int64)
+        data = pack_arrays(arrays)
         self._write(_round_name(plan.round_id), data)
         return hashlib.sha256(data).hexdigest()
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
+from tacit.privacy.trust import CENTRAL, CONSENT_ONLY, LEVELS
 from tacit.server.config_file import load_config
 from tacit.server.errors import BadConfig
 
@@ -33,16 +34,17 @@ class CoordinatorConfig:
         signing_key: file with the coordinator's 32 private bytes in hexadecimal.
         task_id: unique name of the task.
         population: the devices to ask.
-        budget_account: who pays.
+        budget_account: who pays; at `consent-only` the population's account, or empty for none.
         learner: one of `LEARNERS`.
-        epsilon: ε of the whole task, > 0.
-        target_delta: δ, in (0, 1 / cohort_expected).
         signals: signal → weight.
         n_items: items in the catalogue.
         catalogue_sha256: hex digest of the catalogue.
         features: file with public item features (array blob, `features`, shape (n_items, f)), or
             empty for none.
         cohort_expected, cohort_min, cohort_max: public cohort sizes.
+        trust_level: `central`, `local` or `consent-only`; the ladder is in SECURITY.md.
+        epsilon: ε of the whole task, > 0; left out at `consent-only`, which has none.
+        target_delta: δ, in (0, 1 / cohort_expected); left out at `consent-only`.
         rounds: number of rounds, or 0 for the learner's own rule.
         base_release: version of this population's release to start from, or 0 for none; only
             `spectral` starts from one. It has been paid for, so it costs nothing.
@@ -61,8 +63,6 @@ class CoordinatorConfig:
     population: str
     budget_account: str
     learner: str
-    epsilon: float
-    target_delta: float
     signals: Mapping[str, float]
     n_items: int
     catalogue_sha256: str
@@ -70,6 +70,9 @@ class CoordinatorConfig:
     cohort_expected: int
     cohort_min: int
     cohort_max: int
+    trust_level: str = CENTRAL
+    epsilon: float = 0.0
+    target_delta: float = 0.0
     rounds: int = 0
     base_release: int = 0
     target: str = ""
@@ -85,7 +88,18 @@ class CoordinatorConfig:
                 raise BadConfig(
                     f"coordinator: {key.name}: expected {key.type}, got {type(value).__name__}"
                 )
-        for name in ("epsilon", "target_delta", "task_ttl_s", "round_timeout_s"):
+        if self.trust_level not in LEVELS:
+            raise BadConfig(
+                f"coordinator: trust_level: expected one of {', '.join(LEVELS)}, got "
+                f"{self.trust_level!r}"
+            )
+        if self.trust_level == CONSENT_ONLY and (self.epsilon or self.target_delta):
+            raise BadConfig(
+                "coordinator: epsilon, target_delta: expected neither at trust level "
+                "'consent-only', which adds no noise"
+            )
+        figures = () if self.trust_level == CONSENT_ONLY else ("epsilon", "target_delta")
+        for name in (*figures, "task_ttl_s", "round_timeout_s"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise BadConfig(f"coordinator: {name}: expected a number above 0, got {value}")

@@ -37,6 +37,7 @@ from tacit.server.coordinator.learners import (
     SpectralLearner,
     linear_target,
 )
+from tacit.server.coordinator.plan import learning_epsilon
 from tacit.server.coordinator.training import CohortSum, RoundRunner, Trainer
 from tacit.server.errors import BadConfig, ServerError
 from tacit.server.gateway.flower import (
@@ -188,7 +189,8 @@ def learner_of(config: CoordinatorConfig, earlier: PublicArrays | None = None) -
             raise BadConfig(f"features: {error.strerror}") from None
         arrays = unpack_arrays(blob, _MAX_FEATURE_BYTES)
         features = arrays["features"].astype(np.float64)
-    sizes = (config.n_items, config.cohort_expected, config.epsilon)
+    level, cohort = config.trust_level, config.cohort_expected
+    sizes = (config.n_items, cohort, learning_epsilon(config.epsilon, level, cohort))
     rounds = config.rounds or None
     try:
         if config.learner == "factorization":

@@ -1,19 +1,24 @@
 """The noise boundary: the one place where a raw sum becomes something that may be seen.
 
-`noised` is the mechanism; nothing else in the coordinator or the simulator adds noise, and nothing
-but its output reaches a learner.
+`noised` is the mechanism of trust level `central`; nothing else in the coordinator adds noise, and
+at that level nothing but its output reaches a learner. At `local` devices have noised their own
+contributions (`tacit.privacy.local_noise`) and the sum is taken as it comes; at `consent-only`
+nothing is noised.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 from tacit.privacy.discrete_gaussian import sample_discrete_gaussian
+from tacit.privacy.local_noise import local_sigma
 from tacit.privacy.quantize import decode_sum, integer_target
 from tacit.privacy.task import RoundPlan
+from tacit.privacy.trust import CENTRAL, LOCAL
 from tacit.server.coordinator.learners import NoisedSum
 
 
@@ -35,12 +40,29 @@ def noised(
     return total + sample_discrete_gaussian(scale, plan.length, random_bytes)
 
 
-def decoded(integers: npt.NDArray[np.int64], plan: RoundPlan) -> NoisedSum:
-    """Return a noised sum in the statistic's own units, for a learner."""
+def decoded(
+    integers: npt.NDArray[np.int64],
+    plan: RoundPlan,
+    trust_level: str = CENTRAL,
+    contributions: int = 1,
+) -> NoisedSum:
+    """Return a noised sum in the statistic's own units, for a learner.
+
+    Args:
+        integers: the sum, `(length,)`.
+        plan: the round.
+        trust_level: who noised it; decides how much noise is in it.
+        contributions: number of contributions in it. At level `local` each brought noise of its
+            own, so the variance is N (z·2L)² and the learner has to know that number. It is not
+            private there: who takes part is visible, only what they hold is protected.
+    """
     unit = plan.clipping_norm / integer_target(plan.integer_norm, plan.length)
+    scale = plan.noise_multiplier * plan.integer_norm
+    if trust_level == LOCAL:
+        scale = local_sigma(plan) * math.sqrt(contributions)
     return NoisedSum(
         round_id=plan.round_id,
         statistic=plan.statistic,
         values=decode_sum(integers, plan.clipping_norm, plan.integer_norm, plan.length),
-        noise_std=plan.noise_multiplier * plan.integer_norm * unit,
+        noise_std=scale * unit,
     )

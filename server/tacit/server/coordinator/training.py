@@ -14,6 +14,18 @@ For each round, in this order; the crash points are where a restart resumes:
     7  history  += decoded(noised)
 
 So spent ≥ released at every moment, and no round is ever noised twice for release.
+
+That is trust level `central`. At `local` what a device sends is a release already, so the order is
+1, 3, 2, 5, 6, 7 and step 4 is the devices' own:
+
+    3  reserve
+       ── crash: spent > released; the round runs under the same reservation
+    2  sum       of noised contributions; a device asked again sends the same noised bytes
+       ── crash: likewise
+    5  save      with the number of contributions, which gives the variance of their noise
+
+At `consent-only` there is no noise to pay for: 1, 2, a record of the round in the governance log,
+5, 7. A crash before the record or before 5 runs the round again; devices send the same integers.
 """
 
 from __future__ import annotations
@@ -27,20 +39,22 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tacit.privacy.accounting import GaussianEvent, epsilon_bound, round_up
+from tacit.privacy.accounting_quick import epsilon_without_libraries
 from tacit.privacy.arrays import pack_arrays
 from tacit.privacy.budget_documents import ReserveDocument
 from tacit.privacy.canonical import Json
 from tacit.privacy.governance import GovernanceEntry
-from tacit.privacy.release import ReleaseManifest, kind_of
+from tacit.privacy.release import ReleaseManifest, ReleaseStatement, kind_of
+from tacit.privacy.round_record import RoundRecord
 from tacit.privacy.signatures import SigningKey
-from tacit.privacy.task import RoundHeader, RoundPlan, TaskManifest
+from tacit.privacy.task import NEIGHBOURS, RoundHeader, RoundPlan, TaskManifest
+from tacit.privacy.trust import CONSENT_ONLY, LOCAL
 from tacit.server.coordinator.checkpoint import Checkpoint
 from tacit.server.coordinator.config import CoordinatorConfig
 from tacit.server.coordinator.errors import RoundFailed, StateConflict
 from tacit.server.coordinator.learners import Learner, NoisedSum
 from tacit.server.coordinator.noise import decoded, noised
-from tacit.server.coordinator.plan import plan_rounds
+from tacit.server.coordinator.plan import plan_rounds, plan_without_noise
 from tacit.v1 import budget_pb2, gateway_pb2, ledger_pb2
 
 logger = logging.getLogger("tacit.coordinator")
@@ -172,7 +186,12 @@ class Trainer:
                 )
             return saved
         config = self._config
-        rounds = plan_rounds(self._learner.rounds(), config.epsilon, config.target_delta)
+        specs, charged = self._learner.rounds(), config.trust_level != CONSENT_ONLY
+        rounds = (
+            plan_rounds(specs, config.epsilon, config.target_delta)
+            if charged
+            else plan_without_noise(specs)
+        )
         issued_at_ms = self._now_ms()
         manifest = TaskManifest(
             task_id=config.task_id,
@@ -181,15 +200,15 @@ class Trainer:
             learner=self._learner.name,
             signals=dict(config.signals),
             rounds=rounds,
-            trust_level="central",
+            trust_level=config.trust_level,
             cohort_min=config.cohort_min,
             cohort_max=config.cohort_max,
             cohort_expected=config.cohort_expected,
             participation_bound=len(rounds),
             unit="user",
-            neighboring_relation="add_remove",
-            epsilon=config.epsilon,
-            target_delta=config.target_delta,
+            neighboring_relation=NEIGHBOURS[config.trust_level],
+            epsilon=config.epsilon if charged else None,
+            target_delta=config.target_delta if charged else None,
             budget_account=config.budget_account,
             catalogue_sha256=config.catalogue_sha256,
             issued_at_ms=issued_at_ms,
@@ -206,21 +225,53 @@ class Trainer:
         self, manifest: TaskManifest, index: int, plan: RoundPlan, history: list[NoisedSum]
     ) -> NoisedSum:
         context = pack_arrays(self._learner.context(plan.round_id, history))  # 1
-        spend = self._spend(manifest, plan, hashlib.sha256(context).hexdigest())
-        released = self._checkpoint.noised_sum(plan)
-        if released is None:
-            total = self._collect(manifest, index, plan, context)  # 2
-            reservation = self._ledger.reserve(spend).reservation  # 3
-            if reservation.state != budget_pb2.RESERVATION_STATE_RESERVED:
-                raise StateConflict(
-                    f"{spend.reservation_id}: expected a fresh reservation, for the checkpoint has "
-                    "no noised sum, but it was used or aborted; refusing to draw noise"
-                )
-            integers = noised(total.values, plan, self._random_bytes)  # 4
-            digest = self._checkpoint.save_noised_sum(plan, integers)  # 5
+        context_sha256 = hashlib.sha256(context).hexdigest()
+        if manifest.trust_level == CONSENT_ONLY:
+            integers = self._unpaid(manifest, index, plan, context)
         else:
+            spend = self._spend(manifest, plan, context_sha256)
+            integers = self._paid(manifest, index, plan, context, spend)
+        count = self._checkpoint.contributions(plan) if manifest.trust_level == LOCAL else 1
+        return decoded(integers, plan, manifest.trust_level, count)  # 7
+
+    def _unpaid(
+        self, manifest: TaskManifest, index: int, plan: RoundPlan, context: bytes
+    ) -> npt.NDArray[np.int64]:
+        """Run a round that spends nothing; its sum is exact, and on record before it is used."""
+        saved = self._checkpoint.noised_sum(plan)
+        if saved is not None:
+            return saved[0]
+        total = self._collect(manifest, index, plan, context)  # 2
+        digest = hashlib.sha256(context).hexdigest()
+        record = RoundRecord(manifest.digest().hex(), plan.round_id, digest)
+        self._ledger.append_governance("round", record.to_json())
+        self._checkpoint.save_noised_sum(plan, total.values)  # 5
+        logger.info("round %d of %s is on record", plan.round_id, manifest.task_id)
+        return total.values
+
+    def _paid(
+        self,
+        manifest: TaskManifest,
+        index: int,
+        plan: RoundPlan,
+        context: bytes,
+        spend: ReserveDocument,
+    ) -> npt.NDArray[np.int64]:
+        """Run a round and pay for it, or finish what a crash left of that."""
+        released = self._checkpoint.noised_sum(plan)
+        if released is not None:
             integers, digest = released
             reservation = self._ledger.reserve(spend).reservation
+        elif manifest.trust_level == LOCAL:
+            reservation = self._fresh(spend)  # 3
+            total = self._collect(manifest, index, plan, context)  # 2
+            integers = total.values
+            digest = self._checkpoint.save_noised_sum(plan, integers, total.contributions)  # 5
+        else:
+            total = self._collect(manifest, index, plan, context)  # 2
+            reservation = self._fresh(spend)  # 3
+            integers = noised(total.values, plan, self._random_bytes)  # 4
+            digest = self._checkpoint.save_noised_sum(plan, integers)  # 5
         if reservation.state == budget_pb2.RESERVATION_STATE_COMMITTED:
             if reservation.release_sha256 != digest:
                 raise StateConflict(
@@ -231,12 +282,24 @@ class Trainer:
             account = spend.account_id
             committed = self._ledger.commit(account, spend.reservation_id, digest)  # 6
             logger.info("%s committed, epsilon %s", spend.reservation_id, committed.epsilon_spent)
-        return decoded(integers, plan)  # 7
+        return integers
+
+    def _fresh(self, spend: ReserveDocument) -> budget_pb2.Reservation:
+        """Reserve what no noised sum was saved for yet."""
+        reservation = self._ledger.reserve(spend).reservation
+        if reservation.state != budget_pb2.RESERVATION_STATE_RESERVED:
+            raise StateConflict(
+                f"{spend.reservation_id}: expected a fresh reservation, for the checkpoint has "
+                "no noised sum, but it was used or aborted; refusing to draw noise"
+            )
+        return reservation
 
     def _spend(
         self, manifest: TaskManifest, plan: RoundPlan, context_sha256: str
     ) -> ReserveDocument:
-        name = _reservation_id(manifest, plan)
+        name, event = _reservation_id(manifest, plan), manifest.event(plan)
+        if event is None:
+            raise StateConflict(f"{name}: trust level {manifest.trust_level} spends nothing")
         return ReserveDocument(
             reservation_id=name,
             account_id=manifest.budget_account,
@@ -245,7 +308,7 @@ class Trainer:
             task_sha256=manifest.digest().hex(),
             round_id=plan.round_id,
             context_sha256=context_sha256,
-            event=GaussianEvent(plan.noise_multiplier),
+            event=event,
         )
 
     def _collect(
@@ -295,7 +358,11 @@ class Trainer:
         version = 1 if any_kind is None else any_kind.version + 1
         blob = pack_arrays(self._learner.model(history))
         self._ledger.put_blob(blob)
-        events = [GaussianEvent(plan.noise_multiplier) for plan in manifest.rounds]
+        claim = (
+            None
+            if manifest.target_delta is None
+            else epsilon_without_libraries(manifest.events(), manifest.target_delta)
+        )
         release = ReleaseManifest(
             population=manifest.population,
             version=version,
@@ -303,14 +370,20 @@ class Trainer:
             model_sha256=hashlib.sha256(blob).hexdigest(),
             model_bytes=len(blob),
             catalogue_sha256=manifest.catalogue_sha256,
-            reservations=tuple(_reservation_id(manifest, plan) for plan in manifest.rounds),
-            epsilon=round_up(epsilon_bound(events, manifest.target_delta)),
+            reservations=()
+            if claim is None
+            else tuple(_reservation_id(manifest, plan) for plan in manifest.rounds),
+            epsilon=None if claim is None else claim.epsilon,
             target_delta=manifest.target_delta,
             created_at_ms=self._now_ms(),
             kind=kind,
+            trust_level=manifest.trust_level,
+            statement=None
+            if claim is None
+            else ReleaseStatement.of(claim, manifest.participation_bound),
         )
         self._ledger.append_governance("release", release.to_json(), release.created_at_ms)
-        logger.info("release %d published, kind %s, epsilon %s", version, kind, release.epsilon)
+        logger.info("release %d published, kind %s, level %s", version, kind, release.trust_level)
         return release
 
     def _latest_release(self, population: str, kind: str) -> ReleaseManifest | None:

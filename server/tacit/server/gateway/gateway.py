@@ -27,6 +27,7 @@ from tacit.privacy.errors import BadDocument, BadSignature
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.signatures import SigningKey
+from tacit.privacy.trust import LOCAL
 from tacit.server.gateway.admission import Admission, Admitted, ConsentSource
 from tacit.server.gateway.config import GatewayConfig
 from tacit.server.gateway.errors import NotAdmitted
@@ -132,7 +133,8 @@ class Gateway:
         1. a round is open, and it is the round of this task that the message names;
         2. the capability is ours, for this device and round, and has not expired;
         3. the device consents now to what it was offered with;
-        4. the dtype is int16, and the vector passes `Round.accept`.
+        4. the dtype is that of the task's trust level (32-bit integers carry noise, so they come
+           at `local` and only there), and the vector passes `Round.accept`.
 
         Raises:
             NotAdmitted: naming the check that failed.
@@ -154,8 +156,15 @@ class Gateway:
             raise current.refuse("bad capability", str(error)) from None
         if not self._admit(current, device_id).signals.issuperset(permission.signals):
             raise current.refuse("consent changed", "consent was withdrawn since the offer")
-        if message.dtype != device_pb2.DTYPE_INT16:
-            raise current.refuse("wrong dtype", "expected DTYPE_INT16")
+        level = current.manifest.trust_level
+        expected = device_pb2.DTYPE_INT32 if level == LOCAL else device_pb2.DTYPE_INT16
+        if message.dtype != expected:
+            raise current.refuse(
+                "wrong dtype",
+                f"expected {device_pb2.Dtype.Name(expected)} at trust level {level}, whose "
+                f"contributions are {'noised' if level == LOCAL else 'not noised'} on the device, "
+                "got another dtype",
+            )
         current.count_bytes(received=message.ByteSize())
         current.accept(device_id, frozenset(permission.signals), message.values)
 

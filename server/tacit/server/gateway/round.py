@@ -4,10 +4,14 @@ The order of the checks on a contribution is the order in which they stand in `R
 Vectors are kept one by one until the cut-off, because a withdrawal up to then drops the vector;
 after the cut-off only their sum exists, and the vectors are released.
 
-Guarantee (trust level `central`): every vector in the sum has ℓ2 norm at most the plan's
-`integer_norm`, there is at most one a device, and each came under a consent that stood at the
-cut-off. Nobody was turned away for want of room: such a round has no sum, for in it one device
-takes another's place, and a sum with or without it would differ by up to twice `integer_norm`.
+Guarantee (trust levels `central` and `consent-only`): every vector in the sum has ℓ2 norm at most
+the plan's `integer_norm`, there is at most one a device, and each came under a consent that stood
+at the cut-off. Nobody was turned away for want of room: such a round has no sum, for in it one
+device takes another's place, and a sum with or without it would differ by up to twice
+`integer_norm`.
+
+At `local` vectors are noised when they come and no norm can be checked; what replaces the check is
+`tacit.privacy.local_noise.check_noised`, a bound on what honest noise gives.
 """
 
 from __future__ import annotations
@@ -21,11 +25,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.privacy.errors import BadContribution
+from tacit.privacy.local_noise import check_noised
 from tacit.privacy.quantize import check_contribution
 from tacit.privacy.task import RoundHeader, RoundPlan, TaskManifest
+from tacit.privacy.trust import CENTRAL, CONSENT_ONLY, LOCAL
 from tacit.server.gateway.errors import NotAdmitted, RoundAborted
 
-BYTES_PER_VALUE = 2
+DTYPES = {CONSENT_ONLY: "<i2", CENTRAL: "<i2", LOCAL: "<i4"}
+"""Trust level → integers its contributions travel as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ class RoundCounts:
 class _Contribution:
     """One accepted vector and the signals it may be made from."""
 
-    vector: npt.NDArray[np.int16]
+    vector: npt.NDArray[np.signedinteger]
     signals: frozenset[str]
 
 
@@ -121,7 +128,7 @@ class Round:
             self._offered.add(device_id)
             self.counts.offered = len(self._offered)
 
-    def accept(self, device_id: str, signals: frozenset[str], int16_values: bytes) -> None:
+    def accept(self, device_id: str, signals: frozenset[str], values: bytes) -> None:
         """Check one contribution and keep it until the cut-off.
 
         A retransmission of identical bytes is accepted and changes nothing.
@@ -129,20 +136,26 @@ class Round:
         Args:
             device_id: the authenticated sender, whose capability was verified.
             signals: what the capability allows the vector to be made from.
-            int16_values: the vector as it came, little-endian.
+            values: the vector as it came, integers of the level's dtype in `DTYPES`.
 
         Raises:
             NotAdmitted: if the round is closed, the device was not offered it, the vector has the
                 wrong length or norm, or differs from one already accepted.
         """
-        expected_bytes = self.plan.length * BYTES_PER_VALUE
-        if len(int16_values) != expected_bytes:
+        level = self.manifest.trust_level
+        dtype = np.dtype(DTYPES[level])
+        expected_bytes = self.plan.length * dtype.itemsize
+        if len(values) != expected_bytes:
             raise self.refuse(
-                "wrong length", f"expected {expected_bytes} bytes, got {len(int16_values)}"
+                "wrong length",
+                f"expected {expected_bytes} bytes, got {len(values)}",
             )
-        vector = np.frombuffer(int16_values, dtype="<i2")
+        vector: npt.NDArray[np.signedinteger] = np.frombuffer(values, dtype=dtype)
         try:
-            check_contribution(vector, self.plan.length, self.plan.integer_norm)
+            if level == LOCAL:
+                check_noised(vector, self.plan)
+            else:
+                check_contribution(vector, self.plan.length, self.plan.integer_norm)
         except BadContribution as error:
             raise self.refuse("over norm", str(error)) from None
         with self._condition:

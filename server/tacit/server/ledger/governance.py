@@ -7,13 +7,14 @@ from typing import Protocol
 
 from sqlalchemy import Connection, func, insert, select
 
-from tacit.privacy.accounting import GaussianEvent
 from tacit.privacy.budget import BudgetAccount
 from tacit.privacy.canonical import canonical_json, parse_canonical
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.notice import NoticeDocument
 from tacit.privacy.release import KINDS, ReleaseManifest, kind_of
+from tacit.privacy.round_record import RoundRecord
 from tacit.privacy.task import TaskManifest
+from tacit.privacy.trust import CONSENT_ONLY
 from tacit.server.budget.accountant import Accountant, same_epsilon
 from tacit.server.budget.store import (
     load_account,
@@ -23,7 +24,7 @@ from tacit.server.budget.store import (
 from tacit.server.errors import AlreadyExists, FailedPrecondition, InvalidRequest
 from tacit.server.ledger.account_governance import AccountGovernance
 from tacit.server.ledger.log import Logs
-from tacit.server.ledger.tables import notices, releases, tasks
+from tacit.server.ledger.tables import accounts, notices, releases, rounds, tasks
 
 KIND_ROLES = {
     "notice": "operator",
@@ -32,6 +33,7 @@ KIND_ROLES = {
     "account.approval": "officer",
     "account.rejection": "officer",
     "task": "coordinator",
+    "round": "coordinator",
     "release": "coordinator",
     "budget.reserve": "coordinator",
     "budget.commit": "coordinator",
@@ -74,6 +76,7 @@ class GovernanceStore:
             "account.approval": account_governance.approve,
             "account.rejection": account_governance.reject,
             "task": self._task,
+            "round": self._round,
             "release": self._release,
         }
 
@@ -152,7 +155,7 @@ class GovernanceStore:
             if row.task_sha256 != digest:
                 raise AlreadyExists(f"task {task.task_id}: exists with another manifest")
             return int(row.position)
-        account = load_account(connection, task.budget_account)
+        account = _account_of_task(connection, task)
         check_task(task, account, self._accountant)
         position = self._logs.governance.append(connection, entry.to_bytes())
         connection.execute(
@@ -161,6 +164,36 @@ class GovernanceStore:
                 "task_sha256": digest,
                 "task_id": task.task_id,
                 "body": canonical_json(entry.body),
+                "position": position,
+            },
+        )
+        return position
+
+    def _round(self, connection: Connection, entry: GovernanceEntry) -> int:
+        record = RoundRecord.from_json(entry.body)
+        body = canonical_json(entry.body)
+        row = connection.execute(
+            select(rounds.c.body, rounds.c.position).where(
+                rounds.c.task_sha256 == record.task_sha256, rounds.c.round_id == record.round_id
+            )
+        ).one_or_none()
+        if row is not None:
+            if row.body != body:
+                raise AlreadyExists(f"round {record.round_id}: on record with another context")
+            return int(row.position)
+        task = _load_task(connection, record.task_sha256)
+        if task is None:
+            raise FailedPrecondition(
+                f"round {record.round_id}: its task is not in the governance log"
+            )
+        check_round(record, task, _account_of_task(connection, task))
+        position = self._logs.governance.append(connection, entry.to_bytes())
+        connection.execute(
+            insert(rounds),
+            {
+                "task_sha256": record.task_sha256,
+                "round_id": record.round_id,
+                "body": body,
                 "position": position,
             },
         )
@@ -201,12 +234,23 @@ class GovernanceStore:
 
     def _check_release(self, connection: Connection, release: ReleaseManifest) -> None:
         name = f"release {release.version}"
-        body = connection.execute(
-            select(tasks.c.body).where(tasks.c.task_sha256 == release.task_sha256)
-        ).scalar_one_or_none()
-        if body is None:
+        task = _load_task(connection, release.task_sha256)
+        if task is None:
             raise FailedPrecondition(f"{name}: its task is not in the governance log")
-        task = TaskManifest.from_json(parse_canonical(body))
+        if task.trust_level == CONSENT_ONLY:
+            recorded = connection.execute(
+                select(rounds.c.round_id).where(rounds.c.task_sha256 == release.task_sha256)
+            ).scalars()
+            check_unpaid_release(release, task, set(recorded))
+        else:
+            self._check_paid(connection, release, task)
+        size = self._blobs.size(_unhex(release.model_sha256))
+        if size != release.model_bytes:
+            raise FailedPrecondition(f"{name}: its model is not stored with the stated size")
+
+    def _check_paid(
+        self, connection: Connection, release: ReleaseManifest, task: TaskManifest
+    ) -> None:
         account = load_account(connection, task.budget_account)
         held = {
             one.reservation_id: one for one in load_reservations(connection, account.account_id)
@@ -215,29 +259,69 @@ class GovernanceStore:
         spent_on_task = committed & reservations_of_task(connection, release.task_sha256)
         check_release(release, task, committed, spent_on_task)
         paid = [event for name in release.reservations for event in held[name].events]
+        if release.epsilon is None or release.target_delta is None:
+            raise FailedPrecondition(f"release {release.version}: expected epsilon and delta")
+        # At its own delta, which is its task's: the account's may have been changed since.
         claim = self._accountant.claim(paid, release.target_delta)
         if not same_epsilon(claim.epsilon, release.epsilon):
             raise FailedPrecondition(
-                f"{name}: expected epsilon {claim.epsilon!r}, got {release.epsilon!r}"
+                f"release {release.version}: expected epsilon {claim.epsilon!r}, got "
+                f"{release.epsilon!r}"
             )
-        size = self._blobs.size(_unhex(release.model_sha256))
-        if size != release.model_bytes:
-            raise FailedPrecondition(f"{name}: its model is not stored with the stated size")
 
 
-def check_task(task: TaskManifest, account: BudgetAccount, accountant: Accountant) -> None:
+def check_level(task: TaskManifest, account: BudgetAccount | None) -> None:
+    """Check that a population's account allows the trust level of a task.
+
+    A cap says nothing about what spends nothing, so a level without ε would pass by it unseen:
+    where a population has a cap, its terms have to name that level.
+
+    Args:
+        task: the task.
+        account: the account of its population; None where it has none.
+
+    Raises:
+        FailedPrecondition: if there is an account the task does not name, or one that does not
+            allow its level.
+    """
+    if account is None:
+        if task.budget_account or task.trust_level != CONSENT_ONLY:
+            raise FailedPrecondition(
+                f"task {task.task_id}: expected the budget account of population "
+                f"{task.population}, which has none"
+            )
+        return
+    if task.budget_account != account.account_id:
+        raise FailedPrecondition(
+            f"task {task.task_id}: expected budget account {account.account_id}, which population "
+            f"{task.population} has"
+        )
+    if task.trust_level not in account.allowed_levels:
+        raise FailedPrecondition(
+            f"task {task.task_id}: trust level {task.trust_level} is not allowed by account "
+            f"{account.account_id}, whose terms allow {', '.join(account.allowed_levels)}"
+        )
+
+
+def check_task(task: TaskManifest, account: BudgetAccount | None, accountant: Accountant) -> None:
     """Check a task against the account that is to pay for it.
 
     Raises:
-        FailedPrecondition: if population or δ are not the account's, or the stated ε is less than
-            what its rounds compose to.
+        FailedPrecondition: if population or δ are not the account's, its terms do not allow the
+            trust level, or the stated ε is less than what its rounds compose to.
     """
-    if (task.population, task.target_delta) != (account.population, account.target_delta):
+    if account is not None and task.population != account.population:
         raise FailedPrecondition(
             f"task {task.task_id}: expected population and delta of its budget account"
         )
-    events = [GaussianEvent(plan.noise_multiplier) for plan in task.rounds]
-    claim = accountant.claim(events, task.target_delta)
+    check_level(task, account)
+    if account is None or task.epsilon is None or task.target_delta is None:
+        return  # consent-only: nothing is spent
+    if task.target_delta != account.target_delta:
+        raise FailedPrecondition(
+            f"task {task.task_id}: expected population and delta of its budget account"
+        )
+    claim = accountant.claim(task.events(), task.target_delta)
     if task.epsilon < claim.epsilon and not same_epsilon(task.epsilon, claim.epsilon):
         raise FailedPrecondition(
             f"task {task.task_id}: states epsilon {task.epsilon!r}, its rounds compose to "
@@ -260,16 +344,7 @@ def check_release(
         FailedPrecondition: naming what differs.
     """
     name = f"release {release.version}"
-    if (release.population, release.catalogue_sha256, release.target_delta) != (
-        task.population,
-        task.catalogue_sha256,
-        task.target_delta,
-    ):
-        raise FailedPrecondition(f"{name}: expected population, catalogue and delta of its task")
-    if release.kind != (taught := kind_of(plan.statistic for plan in task.rounds)):
-        raise FailedPrecondition(
-            f"{name}: expected the kind {taught!r} its task teaches, got {release.kind!r}"
-        )
+    _check_of_task(release, task)
     named = release.reservations
     if not named or len(set(named)) != len(named):
         raise FailedPrecondition(f"{name}: expected at least one reservation, each once")
@@ -278,6 +353,89 @@ def check_release(
     # A model may rest on every noised sum of its task; leaving one out would understate its ε.
     if left_out := sorted(spent_on_task.difference(named)):
         raise FailedPrecondition(f"{name}: leaves out reservation {left_out[0]} of its own task")
+
+
+def check_unpaid_release(release: ReleaseManifest, task: TaskManifest, recorded: set[int]) -> None:
+    """Check a release of a task that spends nothing: every round of it is on record.
+
+    Args:
+        release: what is to be released.
+        task: the task it names, of trust level `consent-only`.
+        recorded: rounds of the task in the governance log.
+
+    Raises:
+        FailedPrecondition: naming what differs.
+    """
+    _check_of_task(release, task)
+    if release.reservations:
+        raise FailedPrecondition(
+            f"release {release.version}: expected no reservation at trust level consent-only"
+        )
+    if missing := [plan.round_id for plan in task.rounds if plan.round_id not in recorded]:
+        raise FailedPrecondition(f"release {release.version}: round {missing[0]} is not on record")
+
+
+def check_round(record: RoundRecord, task: TaskManifest, account: BudgetAccount | None) -> None:
+    """Check the record of a round that spends nothing.
+
+    Raises:
+        FailedPrecondition: if its task pays for rounds or has no such round, or the population has
+            come to have an account since that does not allow the level.
+    """
+    if task.trust_level != CONSENT_ONLY:
+        raise FailedPrecondition(
+            f"round {record.round_id}: task {task.task_id} is of trust level {task.trust_level}, "
+            "whose rounds are reserved and committed"
+        )
+    if record.round_id > len(task.rounds):
+        raise FailedPrecondition(f"task {task.task_id}: has no round {record.round_id}")
+    check_level(task, account)
+
+
+def _check_of_task(release: ReleaseManifest, task: TaskManifest) -> None:
+    """Check what a release takes over from its task."""
+    name = f"release {release.version}"
+    if (release.population, release.catalogue_sha256, release.target_delta) != (
+        task.population,
+        task.catalogue_sha256,
+        task.target_delta,
+    ):
+        raise FailedPrecondition(f"{name}: expected population, catalogue and delta of its task")
+    if release.trust_level != task.trust_level:
+        raise FailedPrecondition(
+            f"{name}: expected trust level {task.trust_level} of its task, got "
+            f"{release.trust_level}"
+        )
+    stated = release.statement
+    if stated is not None and (
+        stated.unit,
+        stated.neighboring_relation,
+        stated.participation_bound,
+        stated.sampling,
+    ) != (task.unit, task.neighboring_relation, task.participation_bound, "none"):
+        raise FailedPrecondition(
+            f"{name}: expected unit, neighbours, participation and sampling of its task"
+        )
+    if release.kind != (taught := kind_of(plan.statistic for plan in task.rounds)):
+        raise FailedPrecondition(
+            f"{name}: expected the kind {taught!r} its task teaches, got {release.kind!r}"
+        )
+
+
+def _load_task(connection: Connection, task_sha256: str) -> TaskManifest | None:
+    body = connection.execute(
+        select(tasks.c.body).where(tasks.c.task_sha256 == task_sha256)
+    ).scalar_one_or_none()
+    return None if body is None else TaskManifest.from_json(parse_canonical(body))
+
+
+def _account_of_task(connection: Connection, task: TaskManifest) -> BudgetAccount | None:
+    """Return the account a task names, or that of its population where it names none."""
+    if task.budget_account:
+        return load_account(connection, task.budget_account)
+    names = connection.execute(select(accounts.c.account_id)).scalars().all()
+    found = (load_account(connection, name) for name in names)
+    return next((one for one in found if one.population == task.population), None)
 
 
 def _unhex(text: str) -> bytes:

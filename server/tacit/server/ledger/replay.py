@@ -14,12 +14,20 @@ from tacit.privacy.errors import BadDocument, PrivacyError
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.notice import NoticeDocument
 from tacit.privacy.release import ReleaseManifest
+from tacit.privacy.round_record import RoundRecord
 from tacit.privacy.task import TaskManifest
+from tacit.privacy.trust import CONSENT_ONLY
 from tacit.server.budget.accountant import Accountant, same_epsilon
 from tacit.server.budget.store import check_planned, check_round_is_free, reservation_of
 from tacit.server.errors import Refused
 from tacit.server.ledger.config import officers_of
-from tacit.server.ledger.governance import KIND_ROLES, check_release, check_task
+from tacit.server.ledger.governance import (
+    KIND_ROLES,
+    check_release,
+    check_round,
+    check_task,
+    check_unpaid_release,
+)
 from tacit.server.ledger.keys import PublicKeys
 from tacit.server.ledger.replay_accounts import AccountReplay
 
@@ -84,6 +92,8 @@ class _Replay:
         accounts = AccountReplay(
             history.standings, history.proposals, history.reservations, officers_of(keys.principals)
         )
+        # Digest of a task that spends nothing → rounds on record.
+        self._unpaid_rounds: dict[str, set[int]] = {}
         self._steps: dict[str, Callable[[GovernanceEntry], None]] = {
             "notice": self._notice,
             "account": accounts.open,
@@ -94,6 +104,7 @@ class _Replay:
             "budget.reserve": self._reserve,
             "budget.commit": self._commit,
             "budget.abort": self._abort,
+            "round": self._round,
             "release": self._release,
         }
 
@@ -117,7 +128,7 @@ class _Replay:
         task = TaskManifest.from_json(entry.body)
         if any(task.task_id == other.task_id for other in self._history.tasks.values()):
             raise BadDocument(f"task {task.task_id} was published before")
-        check_task(task, self._known_account(task.budget_account).account, self._accountant)
+        check_task(task, self._account_of(task), self._accountant)
         self._history.tasks[task.digest().hex()] = task
 
     def _reserve(self, entry: GovernanceEntry) -> None:
@@ -172,6 +183,17 @@ class _Replay:
             raise BadDocument(f"reservation {document.reservation_id} is {held[place].state}")
         held[place] = rules.abort(held[place])
 
+    def _round(self, entry: GovernanceEntry) -> None:
+        record = RoundRecord.from_json(entry.body)
+        task = self._history.tasks.get(record.task_sha256)
+        if task is None:
+            raise BadDocument(f"round {record.round_id} is of a task not in the log")
+        recorded = self._unpaid_rounds.setdefault(record.task_sha256, set())
+        if record.round_id in recorded:
+            raise BadDocument(f"round {record.round_id} of task {task.task_id} is on record twice")
+        recorded.add(record.round_id)
+        check_round(record, task, self._account_of(task))
+
     def _release(self, entry: GovernanceEntry) -> None:
         release = ReleaseManifest.from_json(entry.body)
         earlier = self._history.releases.setdefault(release.population, [])
@@ -182,17 +204,31 @@ class _Replay:
         task = self._history.tasks.get(release.task_sha256)
         if task is None:
             raise BadDocument(f"release {release.version}: its task is not in the log")
-        held = {one.reservation_id: one for one in self._history.reservations[task.budget_account]}
+        if task.trust_level == CONSENT_ONLY:
+            recorded = self._unpaid_rounds.get(release.task_sha256, set())
+            check_unpaid_release(release, task, recorded)
+            return
+        account = self._known_account(task.budget_account).account
+        held = {one.reservation_id: one for one in self._history.reservations[account.account_id]}
         committed = {name for name, one in held.items() if one.state is ReservationState.COMMITTED}
         spent_on_task = committed.intersection(self._of_task.get(release.task_sha256, {}))
         check_release(release, task, committed, spent_on_task)
         paid = [event for name in release.reservations for event in held[name].events]
+        if release.epsilon is None or release.target_delta is None:
+            raise BadDocument(f"release {release.version}: expected epsilon and delta")
+        # At its own delta, which is its task's: the account's may have been changed since.
         claim = self._accountant.claim(paid, release.target_delta)
         if not same_epsilon(claim.epsilon, release.epsilon):
             raise BadDocument(
                 f"release {release.version} states epsilon {release.epsilon!r}; its reservations "
                 f"give {claim.epsilon!r}"
             )
+
+    def _account_of(self, task: TaskManifest) -> BudgetAccount | None:
+        if task.budget_account:
+            return self._known_account(task.budget_account).account
+        opened = self._history.accounts.values()
+        return next((one for one in opened if one.population == task.population), None)
 
     def _known_account(self, account_id: str) -> AccountStanding:
         standing = self._history.standings.get(account_id)

@@ -84,6 +84,15 @@ tasks = Table(
     Column("body", LargeBinary, nullable=False),
     Column("position", BigInteger, nullable=False),
 )
+# Rounds of tasks that spend no budget; those of others are reservations.
+rounds = Table(
+    "rounds",
+    metadata,
+    Column("task_sha256", String(64), primary_key=True),
+    Column("round_id", Integer, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("position", BigInteger, nullable=False),
+)
 releases = Table(
     "releases",
     metadata,

@@ -26,8 +26,11 @@ from tacit.privacy.cosignature import NO_QUORUM, Quorum, witnesses_of
 from tacit.privacy.errors import PrivacyError
 from tacit.privacy.merkle import EMPTY_ROOT, MerkleTree, leaf_hash
 from tacit.privacy.receipt import LEAF_BYTES, LEAF_VERSION
+from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.signed_note import verifier_key
+from tacit.privacy.task import TaskManifest
 from tacit.privacy.tiles import tile_paths, verify_tiles
+from tacit.privacy.trust import CLAIMS, claim_context
 from tacit.server.budget.accountant import Accountant
 from tacit.server.errors import VerificationFailed
 from tacit.server.ledger.contents import (
@@ -60,6 +63,7 @@ class AccountReport:
         window: current window; one more with every refresh.
         window_epsilon: ε of what counts in it; the cap bounds this.
         changes: number of changes of the account that two officers made effective.
+        context: what must stand beside the two figures; see `claim_context`.
     """
 
     account_id: str
@@ -73,6 +77,13 @@ class AccountReport:
     window: int
     window_epsilon: float
     changes: int
+    context: Mapping[str, object]
+
+    def to_json(self) -> dict[str, object]:
+        """Return the report with its context beside the figures."""
+        document = asdict(self)
+        del document["context"]
+        return {**document, **self.context}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +92,24 @@ class ReleaseReport:
 
     Attributes:
         population, version: its name.
-        epsilon, target_delta: what it cost.
+        trust_level: the level it was made at.
+        epsilon, target_delta: what it cost; None at `consent-only`, which spends nothing.
+        context: what must stand beside ε; the level's sentence alone where there is no ε.
     """
 
     population: str
     version: int
-    epsilon: float
-    target_delta: float
+    trust_level: str
+    epsilon: float | None
+    target_delta: float | None
+    context: Mapping[str, object]
+
+    def to_json(self) -> dict[str, object]:
+        """Return the report; without ε where there is none."""
+        name = {"population": self.population, "version": self.version}
+        if self.epsilon is None:
+            return {**name, **self.context}
+        return {**name, "epsilon": self.epsilon, **self.context}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +127,8 @@ class VerificationReport:
         witnesses: witness asked for → number of checkpoints it cosigned.
         accounts, releases: what was spent and released.
         accountant: what recomputed ε, with version, and what it was checked against.
-        unit, neighboring_relation: what the ε are about.
+        unit, neighboring_relation: what the ε are about; each account and release also carries its
+            own. No part of the document where nothing was ever accounted for.
     """
 
     ledger_key: str
@@ -126,7 +149,15 @@ class VerificationReport:
 
     def to_json(self) -> dict[str, object]:
         """Return the report as a document."""
-        return {"ok": True, **asdict(self)}
+        document = {
+            **asdict(self),
+            "accounts": [one.to_json() for one in self.accounts],
+            "releases": [one.to_json() for one in self.releases],
+        }
+        if not self.accounts:
+            for name in ("accounts", "accountant", "unit", "neighboring_relation"):
+                del document[name]
+        return {"ok": True, **document}
 
 
 def verify_export(
@@ -188,7 +219,7 @@ def verify_export(
         witnesses=cosigned,
         accounts=_accounts(history, accountant),
         releases=tuple(
-            ReleaseReport(one.population, one.version, one.epsilon, one.target_delta)
+            _release(one, history.tasks[one.task_sha256], accountant)
             for releases in history.releases.values()
             for one in releases
         ),
@@ -198,6 +229,24 @@ def verify_export(
         ),
         unit=example.unit,
         neighboring_relation=example.neighboring_relation,
+    )
+
+
+def _release(release: ReleaseManifest, task: TaskManifest, accountant: Accountant) -> ReleaseReport:
+    context: dict[str, object] = {
+        "trust_level": release.trust_level,
+        "claim": CLAIMS[release.trust_level],
+    }
+    if release.target_delta is not None:
+        claim = accountant.claim(task.events(), release.target_delta)
+        context = claim_context(claim, task.participation_bound)
+    return ReleaseReport(
+        release.population,
+        release.version,
+        release.trust_level,
+        release.epsilon,
+        release.target_delta,
+        context,
     )
 
 
@@ -324,22 +373,24 @@ def _accounts(history: GovernanceHistory, accountant: Accountant) -> tuple[Accou
         committed = [one for one in held if one.state is ReservationState.COMMITTED]
         states = [one.state for one in held]
 
-        def claimed(events: Sequence[GaussianEvent], delta: float = account.target_delta) -> float:
-            return accountant.claim(events, delta).epsilon
-
+        events = composed_events(held)
+        spent = accountant.claim(events, account.target_delta)
+        released = accountant.claim(composed_events(committed), account.target_delta)
+        current = accountant.claim(composed_events(standing.in_window(held)), account.target_delta)
         reports.append(
             AccountReport(
                 account_id=account.account_id,
                 cap_epsilon=account.cap_epsilon,
                 target_delta=account.target_delta,
-                spent_epsilon=claimed(composed_events(held)),
-                released_epsilon=claimed(composed_events(committed)),
+                spent_epsilon=spent.epsilon,
+                released_epsilon=released.epsilon,
                 reserved=states.count(ReservationState.RESERVED),
                 committed=len(committed),
                 aborted=states.count(ReservationState.ABORTED),
                 window=standing.window,
-                window_epsilon=claimed(composed_events(standing.in_window(held))),
+                window_epsilon=current.epsilon,
                 changes=standing.revision,
+                context=claim_context(spent, sum(event.count for event in events)),
             )
         )
     return tuple(reports)

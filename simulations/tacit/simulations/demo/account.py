@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 
-from tacit.client import ConsentTerms
+from tacit.client.terms import terms_for
 from tacit.privacy.budget_documents import AccountDocument
 from tacit.privacy.notice import NoticeDocument
+from tacit.privacy.trust import CONSENT_ONLY
 from tacit.server.ledger.client import LedgerClient
 from tacit.simulations.demo.deployment import ACCOUNT, OFFICERS, POPULATION, Deployment
+from tacit.simulations.demo.options import DemoOptions
 
 _TOKEN_TTL_MS = 3_600_000
 _WINDOW_DAYS = 90
@@ -17,13 +19,15 @@ _ALERTS = (0.5, 0.8, 1.0)
 
 
 def open_account(
-    deployment: Deployment, cap_epsilon: float, target_delta: float, devices: int
+    deployment: Deployment, options: DemoOptions, target_delta: float, devices: int
 ) -> None:
     """Publish the notice, open the budget account, and issue one enrolment token a device.
 
-    Notice and account are recorded once, however often this runs; tokens are made anew.
+    Notice and account are recorded once, however often this runs; tokens are made anew. At trust
+    level `consent-only` there is no account: nothing is spent, so there is nothing to cap.
     """
-    terms = ConsentTerms()
+    terms = terms_for(options.trust_level)
+    cap_epsilon = options.epsilon
     notice = NoticeDocument(
         terms.notice_id, terms.notice_version, terms.language, terms.notice_text
     )
@@ -43,7 +47,8 @@ def open_account(
         deployment.address("ledger"), deployment.authority_pem, deployment.keys["operator"]
     ) as ledger:
         ledger.append_governance("notice", notice.to_json())
-        ledger.append_governance("account", account.to_json())
+        if options.trust_level != CONSENT_ONLY:
+            ledger.append_governance("account", account.to_json())
         tokens = ledger.create_tokens(POPULATION, devices, expires_at_ms)
     path = deployment.path("fleet", "tokens.json")
     path.touch(mode=0o600)

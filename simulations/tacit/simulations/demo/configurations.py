@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tacit.privacy.arrays import pack_arrays
 from tacit.privacy.signed_note import verifier_key
+from tacit.privacy.trust import CONSENT_ONLY
 from tacit.server.ledger.log import CONSENT, GOVERNANCE
 from tacit.simulations.demo.deployment import ACCOUNT, OFFICERS, POPULATION, Deployment
 from tacit.simulations.demo.options import DemoOptions
@@ -98,17 +99,23 @@ def coordinator_config(
         path = deployment.path("coordinator", "features.npz")
         path.write_bytes(pack_arrays({"features": dataset.features}))
         features = str(path)
+    paid: dict[str, object] = {"budget_account": ""}
+    if options.trust_level != CONSENT_ONLY:
+        paid = {
+            "budget_account": ACCOUNT,
+            "epsilon": options.epsilon,
+            "target_delta": target_delta,
+        }
     return {
+        **paid,
+        "trust_level": options.trust_level,
         "state_dir": str(deployment.path("coordinator")),
         "ledger_address": deployment.address("ledger"),
         "ledger_ca": str(deployment.path("tls", "authority.pem")),
         "signing_key": str(deployment.key_file("coordinator")),
         "task_id": "demo-1",
         "population": POPULATION,
-        "budget_account": ACCOUNT,
         "learner": "spectral",
-        "epsilon": options.epsilon,
-        "target_delta": target_delta,
         "signals": population.task_signals(),
         "n_items": dataset.n_items,
         "catalogue_sha256": population.catalogue.digest.hex(),

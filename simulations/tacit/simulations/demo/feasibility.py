@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tacit.privacy.errors import PrivacyError
+from tacit.privacy.trust import CONSENT_ONLY
 from tacit.server.coordinator.learners import LearnerError, SpectralLearner
-from tacit.server.coordinator.plan import plan_rounds
+from tacit.server.coordinator.plan import learning_epsilon, plan_rounds
 from tacit.simulations.demo.options import MIN_DEVICES, DemoOptions
 from tacit.simulations.demo.population import DemoPopulation
 from tacit.simulations.errors import BadExperiment
@@ -33,13 +34,15 @@ def check_feasible(options: DemoOptions, population: DemoPopulation, target_delt
         learner = SpectralLearner(
             dataset.n_items,
             devices,
-            options.epsilon,
+            learning_epsilon(options.epsilon, options.trust_level, devices),
             features=dataset.features,
             rounds=options.rounds or None,
         )
     except LearnerError as error:
         name = "--rounds" if options.rounds else "--data"
         raise BadExperiment(f"{name}: {error}") from None
+    if options.trust_level == CONSENT_ONLY:
+        return
     try:
         plan_rounds(learner.rounds(), options.epsilon, target_delta)
     except (LearnerError, PrivacyError) as error:

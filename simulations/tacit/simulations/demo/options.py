@@ -8,6 +8,7 @@ import math
 import pathlib
 from dataclasses import dataclass
 
+from tacit.privacy.trust import CENTRAL, LEVELS
 from tacit.simulations.errors import BadExperiment
 
 DEFAULT_DEVICES = 400
@@ -28,6 +29,7 @@ class DemoOptions:
         rounds: rounds, or 0 for the learner's rule.
         seed: of the population and of who consents to what; never of protective noise.
         short: at most 40 devices, for continuous integration.
+        trust_level: level of the trust ladder; `consent-only` spends no ε, whatever `epsilon` says.
     """
 
     data: str = ""
@@ -36,10 +38,15 @@ class DemoOptions:
     rounds: int = 0
     seed: int = 0
     short: bool = False
+    trust_level: str = CENTRAL
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.epsilon) and self.epsilon > 0):
             raise BadExperiment(f"--epsilon: expected a finite number above 0, got {self.epsilon}")
+        if self.trust_level not in LEVELS:
+            raise BadExperiment(
+                f"--trust-level: expected one of {', '.join(LEVELS)}, got {self.trust_level!r}"
+            )
         if self.devices and self.devices < MIN_DEVICES:
             raise BadExperiment(f"--devices: expected at least {MIN_DEVICES}, got {self.devices}")
         for name, value in (("--rounds", self.rounds), ("--seed", self.seed)):

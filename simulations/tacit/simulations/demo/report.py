@@ -6,21 +6,19 @@ import json
 import pathlib
 import shutil
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from tacit.privacy.cosignature import Quorum
 from tacit.privacy.task import RoundPlan, TaskManifest
-from tacit.privacy.trust import CLAIMS
+from tacit.privacy.trust import CLAIMS, CONSENT_ONLY
 from tacit.server.coordinator.checkpoint import Checkpoint
 from tacit.server.ledger.database import DATABASE_FILE
 from tacit.server.ledger.export import export_ledger
 from tacit.server.ledger.verify import AccountReport, VerificationReport, verify_export
 from tacit.simulations.demo.deployment import ACCOUNT, Deployment
 from tacit.simulations.demo.population import DemoPopulation
+from tacit.simulations.engine import bytes_per_value
 from tacit.simulations.errors import DemoFailed
-
-CLAIM = CLAIMS["central"]
-"""The sentence of trust level `central`; no other may be said of it (SECURITY.md)."""
 
 
 def build_report(
@@ -56,7 +54,10 @@ def build_report(
             "interactions": int(population.train_counts.sum()),
         },
         "devices": fleet["devices"],
-        "rounds": [_round(one, task.round_plan(number)) for number, one in sorted(rounds.items())],
+        "rounds": [
+            _round(one, task.round_plan(number), task.trust_level)
+            for number, one in sorted(rounds.items())
+        ],
         "privacy": _privacy(task, verified, fleet["exposure"]),
         "quality": fleet["quality"],
         "samples": fleet["samples"],
@@ -74,41 +75,48 @@ def _fleet_report(path: pathlib.Path) -> dict[str, Any]:
     return document
 
 
-def _round(counts: Mapping[str, Any], plan: RoundPlan) -> dict[str, Any]:
-    return {
+def _round(counts: Mapping[str, Any], plan: RoundPlan, trust_level: str) -> dict[str, Any]:
+    document = {
         **counts,
         "statistic": plan.statistic,
-        "noise_multiplier": plan.noise_multiplier,
-        "payload_bytes": 2 * plan.length,
+        "payload_bytes": bytes_per_value(trust_level) * plan.length,
     }
+    if plan.noise_multiplier:
+        document["noise_multiplier"] = plan.noise_multiplier
+    return document
 
 
 def _privacy(
     task: TaskManifest, verified: VerificationReport, exposure: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """State the spend with everything that must stand beside it."""
+    """State the spend with everything that must stand beside it; no figure where there is none."""
+    evaluation = "held-out quality figures are demo evaluation, computed by the fleet process"
+    if task.trust_level == CONSENT_ONLY:
+        return {
+            "trust": task.trust_level,
+            "claim": CLAIMS[task.trust_level],
+            "rounds": len(task.rounds),
+            "devices": exposure,
+            "excluded": [evaluation],
+        }
     account = _account(verified)
     released = verified.releases[-1]
+    excluded = cast(list[str], account.context["exclusions"])
     return {
+        **account.context,
         "epsilon": account.spent_epsilon,
         "delta": account.target_delta,
         "cap_epsilon": account.cap_epsilon,
         "epsilon_released": account.released_epsilon,
         "epsilon_in_release": released.epsilon,
-        "epsilon_on_devices_at_most": exposure["epsilon_at_most"],
-        "unit": task.unit,
-        "neighboring_relation": task.neighboring_relation,
+        "epsilon_on_devices_at_most": exposure["together"]["epsilon"],
+        "devices": exposure,
         "trust": task.trust_level,
-        "claim": CLAIM,
         "participation_bound": task.participation_bound,
-        "sampling": "none",
         "rounds": len(task.rounds),
         "noise_multiplier": [plan.noise_multiplier for plan in task.rounds],
         "accountant": verified.accountant,
-        "excluded": [
-            "counts of devices per round are exact and visible to the operator",
-            "held-out quality figures are demo evaluation, computed by the fleet process",
-        ],
+        "excluded": [*excluded, evaluation],
     }
 
 

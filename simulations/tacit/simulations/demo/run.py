@@ -112,7 +112,7 @@ class Demo:
         supervisor.start("superlink", self._flower.superlink(), env=self._flower.environment())
         self._wait_listening(supervisor, "ledger")
         devices = len(self._population.users)
-        open_account(deployment, self._options.epsilon, self._delta, devices)
+        open_account(deployment, self._options, self._delta, devices)
         config = deployment.write_config("gateway", configurations.gateway_config(deployment))
         supervisor.start("gateway", _python("tacit.server.gateway", config))
         self._wait_listening(supervisor, "gateway")

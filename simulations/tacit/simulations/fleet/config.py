@@ -8,7 +8,8 @@ import pathlib
 from dataclasses import dataclass
 from typing import Any
 
-from tacit.client import DevicePolicy, Endpoints, TrustRoots
+from tacit.client import ConsentTerms, DevicePolicy, Endpoints, TrustRoots
+from tacit.client.terms import terms_for
 from tacit.privacy.cosignature import Quorum, Witness
 from tacit.simulations.demo.options import DemoOptions
 from tacit.simulations.errors import BadExperiment
@@ -83,5 +84,13 @@ class FleetConfig:
         )
 
     def policy(self) -> DevicePolicy:
-        """Return the devices' own limits: no more than this demo's ε over their whole life."""
-        return DevicePolicy(max_epsilon=self.options.epsilon, max_delta=self.target_delta)
+        """Return the devices' own limits: this demo's trust level alone, and no more than its ε."""
+        return DevicePolicy(
+            max_epsilon=self.options.epsilon,
+            max_delta=self.target_delta,
+            trust_levels=(self.options.trust_level,),
+        )
+
+    def terms(self) -> ConsentTerms:
+        """Return what users are told: a notice that is true of the trust level."""
+        return terms_for(self.options.trust_level)

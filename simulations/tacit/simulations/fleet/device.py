@@ -8,7 +8,15 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tacit.client import Decision, DevicePolicy, FileKeyProvider, Personalizer, TrustRoots
+from tacit.client import (
+    ConsentTerms,
+    Decision,
+    DeviceExposure,
+    DevicePolicy,
+    FileKeyProvider,
+    Personalizer,
+    TrustRoots,
+)
 from tacit.client.session import DeviceSession
 from tacit.client.transport import Connection
 from tacit.simulations.demo.population import DemoPopulation
@@ -39,6 +47,7 @@ class HostedDevice:
         directory: the fleet's directory.
         population: gives its events, its role and the catalogue.
         policy: its own limits.
+        terms: what its user is told when asked for consent.
         connection: channels it shares with the others; requests carry its own signature.
         trust: what it pins.
     """
@@ -49,6 +58,7 @@ class HostedDevice:
         directory: pathlib.Path,
         population: DemoPopulation,
         policy: DevicePolicy,
+        terms: ConsentTerms,
         connection: Connection,
         trust: TrustRoots,
     ) -> None:
@@ -58,6 +68,7 @@ class HostedDevice:
         self._key = directory / "keys" / f"{number:05d}.key"
         self._population = population
         self._policy = policy
+        self._terms = terms
         self._connection = connection
         self._trust = trust
 
@@ -82,6 +93,7 @@ class HostedDevice:
             FileKeyProvider(self._key),
             self._population.catalogue,
             policy=self._policy,
+            terms=self._terms,
         ) as device:
             yield device
 
@@ -144,10 +156,10 @@ class HostedDevice:
             decision = device.recommend("home", k)
             return decision, device.explain(decision.id, decision.items[0].item_id).text
 
-    def epsilon(self) -> float:
-        """Return what this device's own account says it was exposed to."""
+    def exposure(self) -> DeviceExposure:
+        """Return this device's own account of what it was exposed to."""
         with self.opened() as device:
-            return device.state().epsilon
+            return device.exposure()
 
     def _session(self, device: Personalizer) -> DeviceSession:
         servers = self._connection.servers(device.facts.identity(), device.clock_ms)

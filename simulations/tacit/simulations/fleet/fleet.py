@@ -50,9 +50,11 @@ class Fleet:
         self._directory = pathlib.Path(config.directory)
         self._population = demo_population(config.options)
         self._connection = Connection(config.endpoints())
-        policy, trust = config.policy(), config.trust()
+        policy, terms, trust = config.policy(), config.terms(), config.trust()
         self.devices = [
-            HostedDevice(n, self._directory, self._population, policy, self._connection, trust)
+            HostedDevice(
+                n, self._directory, self._population, policy, terms, self._connection, trust
+            )
             for n in range(len(self._population.users))
         ]
         self._pool = ThreadPoolExecutor(config.workers, "device")
@@ -169,9 +171,11 @@ class Fleet:
                 // count,
                 "recommend_ms_per_device": 1000 * recommend_s / max(1, len(decisions)),
             },
-            "exposure": {
-                "epsilon_at_most": max((d.epsilon() for d in contributors), default=0.0),
-            },
+            # The account of the device that was exposed most, as that device states it.
+            "exposure": max(
+                (d.exposure() for d in contributors or self.devices[:1]),
+                key=lambda one: one.epsilon or 0.0,
+            ).to_json(),
         }
         path = self._directory / "report.json"
         temporary = path.with_suffix(".tmp")
