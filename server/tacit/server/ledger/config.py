@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -24,6 +24,7 @@ _KEYS = (
     "origin",
     "principals",
 )
+_OPTIONAL_KEYS = ("database", "anchor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,19 @@ class LedgerConfig:
     """Where the node listens, what it is called, whom it trusts.
 
     Attributes:
-        state_dir: directory of the database and the blobs; no other process may use it.
+        state_dir: directory of the blobs and, by default, the database; no other process may use
+            it.
         address: host:port; port 0 takes a free one.
         tls_certificate, tls_key: PEM files.
         signing_key: file with the node's 32 private bytes in hexadecimal.
         origin: name of the deployment, for example `tacit.example`; the logs are
             `<origin>/governance` and `<origin>/consent`.
         principals: everyone but devices.
+        database: `postgresql://user@host/name`, or empty for SQLite in the state directory. It may
+            hold a password, so it is never shown.
+        anchor: directory of the checkpoints this node signed last, which a database that was put
+            back to an older state contradicts; keep it off the database's disk and out of its
+            backups. By default beside the state directory, with `.anchor` added to its name.
     """
 
     state_dir: Path
@@ -67,6 +74,13 @@ class LedgerConfig:
     signing_key: Path
     origin: str
     principals: tuple[Principal, ...]
+    database: str = field(default="", repr=False)
+    anchor: Path | None = None
+
+    @property
+    def anchor_dir(self) -> Path:
+        """Where the anchor is."""
+        return self.anchor or self.state_dir.with_name(self.state_dir.name + ".anchor")
 
     @property
     def origins(self) -> Mapping[str, str]:
@@ -84,11 +98,11 @@ class LedgerConfig:
             document: object = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise BadConfig(f"ledger configuration: expected a JSON file: {error}") from None
-        values = _object(document, _KEYS, "ledger configuration")
+        values = _object(document, _KEYS, "ledger configuration", _OPTIONAL_KEYS)
         principals = values["principals"]
         if not isinstance(principals, list):
             raise BadConfig("ledger configuration: principals: expected a list")
-        texts = {name: _text(values, name) for name in _KEYS if name != "principals"}
+        texts = {name: _text(values, name) for name in values if name != "principals"}
         config = cls(
             state_dir=Path(texts["state_dir"]),
             address=texts["address"],
@@ -97,6 +111,8 @@ class LedgerConfig:
             signing_key=Path(texts["signing_key"]),
             origin=texts["origin"],
             principals=tuple(_principal(one) for one in cast(list[object], principals)),
+            database=texts.get("database", ""),
+            anchor=Path(texts["anchor"]) if "anchor" in texts else None,
         )
         if not _ORIGIN.fullmatch(config.origin):
             raise BadConfig("ledger configuration: origin: expected letters, digits, '.', '-', '_'")
@@ -133,11 +149,13 @@ def _principal(document: object) -> Principal:
     return Principal(name, role, raw)
 
 
-def _object(document: object, keys: tuple[str, ...], what: str) -> dict[str, object]:
+def _object(
+    document: object, keys: tuple[str, ...], what: str, optional: tuple[str, ...] = ()
+) -> dict[str, object]:
     if not isinstance(document, dict):
         raise BadConfig(f"{what}: expected an object")
     values = cast(dict[str, object], document)
-    if unknown := sorted(set(values) - set(keys)):
+    if unknown := sorted(set(values).difference(keys, optional)):
         raise BadConfig(f"{what}: unknown key {unknown[0]!r}")
     if missing := [key for key in keys if key not in values]:
         raise BadConfig(f"{what}: key {missing[0]!r} is missing")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -187,6 +187,14 @@ class Logs:
         with database.reading() as connection:
             self.governance.load(connection)
             self.consent.load(connection)
+        self._forgetful: list[Callable[[], None]] = []
+
+    def on_rollback(self, forget: Callable[[], None]) -> None:
+        """Have `forget` called when a transaction failed, before the next one begins.
+
+        For whoever keeps in memory what follows from rows: it is to be read from them again.
+        """
+        self._forgetful.append(forget)
 
     @contextmanager
     def writing(self) -> Generator[Connection]:
@@ -203,4 +211,6 @@ class Logs:
             except BaseException:
                 self.governance.rewind(sizes[0])
                 self.consent.rewind(sizes[1])
+                for forget in self._forgetful:
+                    forget()
                 raise

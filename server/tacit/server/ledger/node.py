@@ -17,7 +17,7 @@ from tacit.server.budget import Accountant, BudgetStore
 from tacit.server.errors import InvalidRequest, PermissionDenied, Unauthenticated
 from tacit.server.ledger.config import LedgerConfig
 from tacit.server.ledger.consent import ConsentStore
-from tacit.server.ledger.database import Database
+from tacit.server.ledger.database_opening import open_database
 from tacit.server.ledger.governance import KIND_ROLES, GovernanceStore
 from tacit.server.ledger.keys import publish_keys
 from tacit.server.ledger.log import Logs
@@ -60,7 +60,7 @@ class LedgerNode:
         """
         key = config.read_signing_key()
         self.now_ms = now_ms
-        self.database = Database(config.state_dir)
+        self.database = open_database(config)
         try:
             self.logs = Logs(self.database, config.origins, key)
             publish_keys(config.state_dir, key, config.origins, config.principals)
