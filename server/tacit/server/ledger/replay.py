@@ -85,6 +85,8 @@ class _Replay:
         self._notices: set[tuple[str, str, str]] = set()
         # Task digest → reservation → round.
         self._of_task: dict[str, dict[str, int]] = {}
+        # Reservation → ε of its account when it had just been made.
+        self._as_reserved: dict[str, float] = {}
         self._steps: dict[str, Callable[[GovernanceEntry], None]] = {
             "notice": self._notice,
             "account": self._account,
@@ -147,6 +149,8 @@ class _Replay:
         of_task = self._of_task.setdefault(document.task_sha256, {})
         of_round = {name for name, number in of_task.items() if number == document.round_id}
         of_task[new.reservation_id] = document.round_id
+        left = self._accountant.claim(rules.composed_events(held), account.target_delta)
+        self._as_reserved[new.reservation_id] = left.epsilon
         check_planned(document, account, task)
         check_round_is_free(document, spent & of_round)
         rules.admit(account, existing, new, self._accountant.claim)
@@ -159,8 +163,10 @@ class _Replay:
         if held[place].state is not ReservationState.RESERVED:
             raise BadDocument(f"reservation {document.reservation_id} is {held[place].state}")
         held[place] = rules.commit(held[place], document.release_sha256)
-        if document.target_delta != account.target_delta or not same_epsilon(
-            document.epsilon, claim.epsilon
+        as_reserved = self._as_reserved[document.reservation_id]
+        if document.target_delta != account.target_delta or not (
+            same_epsilon(document.epsilon, as_reserved)
+            or same_epsilon(document.epsilon, claim.epsilon)
         ):
             raise BadDocument(
                 f"states epsilon {document.epsilon!r} at delta {document.target_delta!r}; the "
