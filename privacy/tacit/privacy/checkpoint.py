@@ -69,6 +69,23 @@ def sign(checkpoint: Checkpoint, key: SigningKey, name: str) -> bytes:
     return f"{text}\n— {name} {base64.b64encode(signature).decode('ascii')}\n".encode()
 
 
+def stated_checkpoint(note: bytes) -> Checkpoint:
+    """Read what a note states, without its signatures: for who got it over a channel it trusts.
+
+    Raises:
+        BadSignature: if the note is malformed.
+    """
+    if len(note) > MAX_NOTE_BYTES:
+        raise BadSignature(f"expected a checkpoint of at most {MAX_NOTE_BYTES} bytes")
+    lines = note.decode("utf-8", "replace").partition("\n\n")[0].split("\n")
+    if len(lines) != 3 or not _SIZE.fullmatch(lines[1]) or int(lines[1]) > MAX_SIZE:
+        raise BadSignature("expected a checkpoint of an origin, a size and a root")
+    root = _decode(lines[2])
+    if len(root) != HASH_BYTES:
+        raise BadSignature(f"expected a checkpoint root of {HASH_BYTES} bytes")
+    return Checkpoint(lines[0], int(lines[1]), root)
+
+
 def verify_checkpoint(note: bytes, origin: str, name: str, public_key: bytes) -> Checkpoint:
     """Verify a signed checkpoint of the log `origin`.
 

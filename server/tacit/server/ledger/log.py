@@ -96,6 +96,17 @@ class MerkleLog:
         with self._lock:
             return self._tree.size
 
+    @property
+    def latest(self) -> bytes:
+        """The signed checkpoint of all leaves."""
+        with self._lock:
+            return self._note
+
+    def extends(self, earlier: Checkpoint) -> bool:
+        """Say whether this log has the leaves of an earlier checkpoint of it, and went on."""
+        with self._lock:
+            return earlier.size <= self._tree.size and self._tree.root(earlier.size) == earlier.root
+
     def append(self, connection: Connection, data: bytes) -> int:
         """Append one leaf and its checkpoint within the caller's `Logs.writing` transaction.
 
@@ -188,6 +199,7 @@ class Logs:
             self.governance.load(connection)
             self.consent.load(connection)
         self._forgetful: list[Callable[[], None]] = []
+        self._followers: list[Callable[[], None]] = []
 
     def on_rollback(self, forget: Callable[[], None]) -> None:
         """Have `forget` called when a transaction failed, before the next one begins.
@@ -195,6 +207,10 @@ class Logs:
         For whoever keeps in memory what follows from rows: it is to be read from them again.
         """
         self._forgetful.append(forget)
+
+    def on_commit(self, follow: Callable[[], None]) -> None:
+        """Have `follow` called after each commit, before the next transaction or any answer."""
+        self._followers.append(follow)
 
     @contextmanager
     def writing(self) -> Generator[Connection]:
@@ -214,3 +230,5 @@ class Logs:
                 for forget in self._forgetful:
                     forget()
                 raise
+            for follow in self._followers:
+                follow()

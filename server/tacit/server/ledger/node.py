@@ -15,6 +15,7 @@ from tacit.privacy.governance import GovernanceEntry
 from tacit.server.authn import RequestVerifier
 from tacit.server.budget import Accountant, BudgetStore
 from tacit.server.errors import InvalidRequest, PermissionDenied, Unauthenticated
+from tacit.server.ledger.anchor import Anchor
 from tacit.server.ledger.config import LedgerConfig
 from tacit.server.ledger.consent import ConsentStore
 from tacit.server.ledger.database_opening import open_database
@@ -41,7 +42,8 @@ class LedgerNode:
     """Everything behind the two services.
 
     Attributes:
-        logs, consent, governance, budget, registry, blobs, accountant: the stores.
+        database, logs, anchor: where everything is stored, and what is remembered of it elsewhere.
+        consent, governance, budget, registry, blobs, accountant: the stores.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class LedgerNode:
 
         Raises:
             BadConfig: if the configuration names unusable files.
-            StateCorrupt: if the stored state contradicts itself.
+            StateCorrupt: if the stored state contradicts itself or what this node signed before.
             BadDocument: if the directory belongs to another ledger.
         """
         key = config.read_signing_key()
@@ -63,6 +65,9 @@ class LedgerNode:
         self.database = open_database(config)
         try:
             self.logs = Logs(self.database, config.origins, key)
+            logs = {log.name: log for log in (self.logs.governance, self.logs.consent)}
+            self.anchor = Anchor(config.anchor_dir, logs, key.public_key)
+            self.logs.on_commit(self.anchor.follow)
             publish_keys(config.state_dir, key, config.origins, config.principals)
             self.accountant = Accountant()
             self.blobs = BlobStore(config.state_dir / "blobs")
@@ -128,7 +133,9 @@ class LedgerNode:
         return entry
 
     def close(self) -> None:
-        """Close the database; nothing is lost by not calling it."""
+        """Bring the anchor up to date and close the database; nothing is lost by not calling it."""
+        if self.database.failure is None:
+            self.anchor.save()
         self.database.close()
 
     def _public_key(self, key_id: str) -> bytes | None:
