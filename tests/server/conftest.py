@@ -120,6 +120,7 @@ class Deployment:
     def __init__(self, directory: Path, authority: Authority, database: str = "") -> None:
         self.directory = directory
         self.database = database
+        self.postgres: Any = None
         self.authority = authority
         self.node_key = SigningKey.generate(os.urandom)
         self.keys = {
@@ -175,6 +176,25 @@ class Deployment:
                 return list(cursor.fetchall()) if cursor.description else []
         with closing(sqlite3.connect(self.state_dir / "ledger.sqlite")) as database, database:
             return database.execute(statement).fetchall()
+
+    def keep_copy(self) -> Any:
+        """Copy the stopped node's database, as a backup would; see `put_back`."""
+        if self.database:
+            return self.postgres.copy(self.database)
+        copies = self.directory / "copies"
+        copies.mkdir(exist_ok=True)
+        kept = copies / str(len(list(copies.iterdir())))
+        shutil.copytree(self.state_dir, kept)
+        return kept
+
+    def put_back(self, kept: Any) -> None:
+        """Restore a copy of the database over the stopped node's."""
+        if self.database:
+            self.database = kept
+            self.write_config()
+            return
+        shutil.rmtree(self.state_dir)
+        shutil.copytree(kept, self.state_dir)
 
     def table_files(self) -> list[bytes]:
         """Return the files that hold the rows (PostgreSQL's own log and backups are not here)."""
@@ -452,12 +472,17 @@ def new_database(database_kind: str, request: pytest.FixtureRequest) -> Iterator
 
 @pytest.fixture
 def new_deployment(
-    tmp_path: Path, authority: Authority, new_database: Callable[[], str]
+    tmp_path: Path,
+    authority: Authority,
+    new_database: Callable[[], str],
+    request: pytest.FixtureRequest,
 ) -> Iterator[Callable[[str], Deployment]]:
     made: list[Deployment] = []
 
     def make(name: str) -> Deployment:
         made.append(Deployment(tmp_path / name, authority, new_database()))
+        if made[-1].database:
+            made[-1].postgres = request.getfixturevalue("postgres_server")
         return made[-1]
 
     yield make

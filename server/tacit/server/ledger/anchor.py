@@ -58,10 +58,8 @@ class Anchor:
 
     def follow(self) -> None:
         """Remember what a committed transaction appended; called before anyone is answered."""
-        if (
-            self._logs[GOVERNANCE].latest != self._written[GOVERNANCE]
-            or time.monotonic() - self._written_at_s >= _CONSENT_EVERY_S
-        ):
+        governed = self._logs[GOVERNANCE].latest != self._written[GOVERNANCE]
+        if governed or time.monotonic() - self._written_at_s >= _CONSENT_EVERY_S:
             self.save()
 
     def save(self) -> None:
