@@ -21,11 +21,21 @@ class ReservationRow:
         reservation: as its signed body and its state have it.
         position: governance leaf that reserved it.
         settled_at: governance leaf that committed or aborted it, None while it is open.
+
+    Raises:
+        StateCorrupt: the state contradicts the leaves.
     """
 
     reservation: Reservation
     position: int
     settled_at: int | None
+
+    def __post_init__(self) -> None:
+        is_open = self.reservation.state is ReservationState.RESERVED
+        early = self.settled_at is not None and self.settled_at <= self.position
+        if is_open != (self.settled_at is None) or early:
+            name = self.reservation.reservation_id
+            raise StateCorrupt(f"reservation {name}: its row contradicts itself")
 
 
 class Composition:
@@ -37,24 +47,16 @@ class Composition:
     """
 
     def __init__(self, account_id: str, rows: Iterable[ReservationRow]) -> None:
-        """Count an account's rows, in the order in which the governance log moved them.
-
-        Raises:
-            StateCorrupt: if a row contradicts itself.
-        """
+        """Count an account's rows, in the order in which the governance log moved them."""
         self._account_id = account_id
         self._counts = Counter[tuple[str, float]]()
         self._as_reserved: dict[str, tuple[GaussianEvent, ...]] = {}
         moves: list[tuple[int, Reservation, bool]] = []
         for row in rows:
             held = row.reservation
-            is_open = held.state is ReservationState.RESERVED
-            settled = row.position if row.settled_at is None else row.settled_at
-            if is_open != (row.settled_at is None) or settled < row.position:
-                raise StateCorrupt(f"reservation {held.reservation_id}: a row contradicts itself")
             moves.append((row.position, held, True))
-            if not held.counts:
-                moves.append((settled, held, False))
+            if not held.counts and row.settled_at is not None:
+                moves.append((row.settled_at, held, False))
         for _, held, reserves in sorted(moves, key=lambda move: move[0]):
             if not reserves:
                 self._count(held, -1)

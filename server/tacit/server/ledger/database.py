@@ -84,8 +84,10 @@ class StateDirectory:
             raise StateCorrupt("another process holds the ledger's state directory") from None
 
     def close(self) -> None:
-        """Let go of the directory."""
-        os.close(self._lock_file)
+        """Let go of the directory; repeating it changes nothing."""
+        if self._lock_file >= 0:
+            os.close(self._lock_file)
+            self._lock_file = -1
 
 
 def retried(

@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from tacit.server.errors import BadConfig, DatabaseLost, StateCorrupt, TransactionConflict
 from tacit.server.ledger.database import StateDirectory
-from tacit.server.ledger.tables import metadata
+from tacit.server.ledger.tables import create_tables
 
 # Serialization failure and deadlock: the server says that nothing happened and to try again.
 # https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
@@ -132,7 +132,7 @@ class PostgresDatabase:
             if settings[name] != value:
                 raise BadConfig(f"database: expected {name} {value!r}, got {settings[name]!r}")
         with connection.begin():
-            metadata.create_all(connection)
+            create_tables(connection)
 
     @contextmanager
     def _writer_outside_transactions(self) -> Generator[Connection]:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DatabaseError
 
 from tacit.server.errors import StateCorrupt
 from tacit.server.ledger.database import DATABASE_FILE, StateDirectory
-from tacit.server.ledger.tables import metadata
+from tacit.server.ledger.tables import create_tables
 
 
 class _RawConnection(Protocol):
@@ -45,12 +45,16 @@ class SqliteDatabase:
         self._writer = _engine(path, "BEGIN IMMEDIATE", connections=1)
         self._readers = _engine(path, "BEGIN", connections=8)
         try:
-            metadata.create_all(self._writer)
-            path.chmod(0o600)
             self._connection = self._writer.connect()
+            with self._connection.begin():
+                create_tables(self._connection)
+            path.chmod(0o600)
         except DatabaseError:
             self.close()
             raise StateCorrupt(f"{DATABASE_FILE} is not a readable ledger database") from None
+        except BaseException:
+            self.close()
+            raise
 
     @contextmanager
     def writing(self) -> Generator[Connection]:

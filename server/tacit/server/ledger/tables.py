@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     Double,
     ForeignKey,
     Index,
@@ -14,7 +15,10 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    inspect,
 )
+
+from tacit.server.errors import StateCorrupt
 
 metadata = MetaData()
 
@@ -139,3 +143,13 @@ consent_states = Table(
     Column("valid_until_ms", BigInteger, nullable=False),
 )
 Index("consent_states_by_purpose", consent_states.c.purpose, consent_states.c.device_id)
+
+
+def create_tables(connection: Connection) -> None:
+    """Create what is missing; raises `StateCorrupt` if a table there has other columns."""
+    metadata.create_all(connection)
+    present = inspect(connection)
+    for name, table in metadata.tables.items():
+        columns = {column["name"] for column in present.get_columns(name)}
+        if columns != set(table.columns.keys()):
+            raise StateCorrupt(f"table {name} has the columns of another version of tacit")
