@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -152,9 +153,9 @@ def test_sixty_four_workers_spend_what_the_cap_admits(deployment: Any) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_ten_thousand_spends_by_sixty_four_workers(
-    deployment: Any, record_property: Callable[[str, object], None]
+    deployment: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     figures = run_workers(deployment, attempts=10_500, admitted=10_000)
-    for name, value in figures.items():
-        record_property(name, value)
-    record_property("cores", os.cpu_count())
+    kind = "postgresql" if deployment.database else "sqlite"
+    with capsys.disabled():
+        sys.stdout.write(f"\n{kind}, {WORKERS} workers, {os.cpu_count()} cores: {figures}\n")
