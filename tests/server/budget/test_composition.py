@@ -155,6 +155,35 @@ class TestStore:
         assert float(again.epsilon_spent) == pytest.approx(third, abs=2e-6)
 
     @pytest.mark.parametrize(
+        "statement",
+        [
+            "UPDATE reservations SET state = 'aborted', settled_at = 9 WHERE round_id = 1",
+            "UPDATE reservations SET state = 'aborted', settled_at = 3 WHERE round_id = 1",
+            "UPDATE reservations SET state = 'reserved', settled_at = NULL, release_sha256 = ''",
+            "UPDATE reservations SET release_sha256 = 'cd' WHERE round_id = 2",
+            "UPDATE reservations SET position = 8 WHERE round_id = 1",
+            "UPDATE reservations SET reservation_id = 'another' WHERE round_id = 1",
+            "DELETE FROM reservations WHERE round_id = 1",
+            "INSERT INTO reservations SELECT 99, 'more', account_id, 'more', purpose, task_sha256, "
+            "3, noise_multiplier, body, state, settled_at, release_sha256 FROM reservations "
+            "WHERE round_id = 1",
+        ],
+    )
+    def test_rows_that_are_not_what_the_log_says_are_not_served(
+        self, deployment: Any, statement: str
+    ) -> None:
+        task, coordinator = deployment.open_account(), deployment.client("coordinator")
+        for round_id in (1, 2):
+            coordinator.reserve(deployment.reserve(task, round_id))
+        coordinator.commit("main", "task-1/2", "ab" * 32)
+        deployment.stop()
+        deployment.start()
+        deployment.stop()
+        deployment.execute(statement)
+        with pytest.raises(StateCorrupt, match=r"reservation \S+: (its row|is in the gov)"):
+            deployment.start()
+
+    @pytest.mark.parametrize(
         ("change", "words"),
         [
             ("noise_multiplier = 1000.0", "noise_multiplier is not that of its body"),
@@ -175,6 +204,7 @@ class TestStore:
         task = deployment.open_account()
         deployment.client("coordinator").reserve(deployment.reserve(task, 1))
         deployment.stop()
+        deployment.start()  # as it was when the node began to run
         deployment.execute(f"UPDATE reservations SET {change}")
         entry = GovernanceEntry.sign(
             "budget.reserve",

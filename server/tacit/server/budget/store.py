@@ -22,6 +22,7 @@ from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.task import TaskManifest
 from tacit.server.budget.accountant import Accountant, same_epsilon
 from tacit.server.budget.composition import Composition
+from tacit.server.budget.log_check import check_rows_follow_log
 from tacit.server.budget.rows import (
     add_row,
     id_is_taken,
@@ -67,6 +68,7 @@ class BudgetStore:
     """
 
     def __init__(self, logs: Logs, accountant: Accountant) -> None:
+        """Hold the stored reservations against the log; raises `StateCorrupt` if they differ."""
         self._logs = logs
         self._accountant = accountant
         # Both owned by whoever is inside `Logs.writing`.
@@ -74,6 +76,8 @@ class BudgetStore:
         self._tasks: dict[str, TaskManifest] = {}
         self._moved = False
         logs.on_rollback(self._forget)
+        with logs.database.reading() as connection:
+            check_rows_follow_log(connection)
 
     @retried
     def reserve(self, entry: GovernanceEntry, now_ms: int) -> Spent:

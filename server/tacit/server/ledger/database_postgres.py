@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from tacit.server.ledger.tables import create_tables
 _TRY_AGAIN = ("40001", "40P01")
 _NODE_LOCK = 0x7461_6369_745F_6C64  # "tacit_ld"; advisory locks are of one database
 _CONNECT_TIMEOUT_S = "10"
+_LOCK_PATIENCE_S = 3.0
 # None of them can carry a password, which must stay out of what is shown.
 _OPTIONS = frozenset(
     {"host", "port", "sslmode", "sslrootcert", "sslcert", "sslkey", "passfile", "connect_timeout"}
@@ -122,17 +124,27 @@ class PostgresDatabase:
                 name: connection.execute(text(f"SHOW {name}")).scalar_one()
                 for name in ("fsync", "synchronous_commit", "server_encoding")
             }
-            locked = connection.execute(
-                text("SELECT pg_try_advisory_lock(:key)"), {"key": _NODE_LOCK}
-            ).scalar_one()
-        if not locked:
-            raise StateCorrupt("another ledger node holds the database; only one may write it")
+        self._take_lock(connection)
         wanted = {"fsync": "on", "synchronous_commit": "on", "server_encoding": "UTF8"}
         for name, value in wanted.items():
             if settings[name] != value:
                 raise BadConfig(f"database: expected {name} {value!r}, got {settings[name]!r}")
         with connection.begin():
             create_tables(connection)
+
+    def _take_lock(self, connection: Connection) -> None:
+        # A server notices only after a moment that the node before this one is gone.
+        deadline_s = time.monotonic() + _LOCK_PATIENCE_S
+        while True:
+            with connection.begin():
+                locked = connection.execute(
+                    text("SELECT pg_try_advisory_lock(:key)"), {"key": _NODE_LOCK}
+                ).scalar_one()
+            if locked:
+                return
+            if time.monotonic() > deadline_s:
+                raise StateCorrupt("another ledger node holds the database; only one may write it")
+            time.sleep(0.05)
 
     @contextmanager
     def _writer_outside_transactions(self) -> Generator[Connection]:
