@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.util
+import itertools
 import json
 import os
+import shutil
+import signal
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 
 from tacit.privacy.accounting import GaussianEvent, epsilon_bound
@@ -25,7 +34,9 @@ from tacit.privacy.task import RoundPlan, TaskManifest
 from tacit.server.authn import seal
 from tacit.server.ledger.client import LedgerClient
 from tacit.server.ledger.config import LedgerConfig
+from tacit.server.ledger.contents import read_node
 from tacit.server.ledger.serving import LedgerServer
+from tacit.server.ledger.verify import VerificationReport, verify_contents
 from tacit.server.tls import Authority, issue, make_authority
 from tacit.v1 import ledger_pb2, ledger_pb2_grpc
 
@@ -38,6 +49,64 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+class PostgresServer:
+    """A real PostgreSQL server on a unix socket, from the `pgserver` wheel."""
+
+    def __init__(self, directory: Path) -> None:
+        # The wheel looks for a runtime directory as it is imported, and warns where none is set.
+        (directory / "run").mkdir(mode=0o755)
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(directory / "run"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wheel: Any = __import__("pgserver")
+        # As root it runs as a user of its own, `pgserver`: PostgreSQL refuses root.
+        self._server = wheel.get_server(directory / "data", cleanup_mode="stop")
+        self._socket_dir = directory / "data"
+        self._numbers = itertools.count()
+        self._free: list[str] = []
+
+    def new_database(self) -> str:
+        """Return the address of an empty database."""
+        if self._free:
+            return self._free.pop()
+        name = f"ledger_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name}")
+        return self.address(name)
+
+    def take_back(self, address: str) -> None:
+        """Empty a database for the next test; making a new one takes the server far longer."""
+        self.execute("DROP SCHEMA public CASCADE", address)
+        self.execute("CREATE SCHEMA public", address)
+        self._free.append(address)
+
+    def address(self, name: str) -> str:
+        return f"postgresql://postgres@/{name}?host={self._socket_dir}"
+
+    def execute(self, statement: str, address: str = "") -> list[Any]:
+        """Run one statement as a superuser, outside any transaction."""
+        driver: Any = __import__("psycopg")
+        with driver.connect(address or self.address("postgres"), autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def copy(self, address: str) -> str:
+        """Copy a database that nobody uses; returns the copy's address."""
+        name = f"ledger_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {_name(address)}")
+        return self.address(name)
+
+    def stop(self) -> None:
+        """Stop it without the checkpoint of an orderly end: nothing of it is used again."""
+        postmaster = psutil.Process(self._server.get_pid())
+        postmaster.send_signal(signal.SIGQUIT)
+        postmaster.wait(30)
+        self._server.cleanup()
+
+
+def _name(address: str) -> str:
+    return address.partition("@/")[2].partition("?")[0]
+
+
 class Deployment:
     """Keys, certificates and configuration of one ledger node, and documents that fit it."""
 
@@ -48,8 +117,10 @@ class Deployment:
     def device_type(self) -> type[Device]:
         return Device
 
-    def __init__(self, directory: Path, authority: Authority) -> None:
+    def __init__(self, directory: Path, authority: Authority, database: str = "") -> None:
         self.directory = directory
+        self.database = database
+        self.postgres: Any = None
         self.authority = authority
         self.node_key = SigningKey.generate(os.urandom)
         self.keys = {
@@ -87,8 +158,59 @@ class Deployment:
                 for name, key in self.officers.items()
             ],
         }
+        if self.database:
+            document["database"] = self.database
         self.config_path.write_text(json.dumps(document | changes))
         return self.config_path
+
+    @property
+    def config(self) -> LedgerConfig:
+        return LedgerConfig.load(self.config_path)
+
+    def verify(self, **options: Any) -> VerificationReport:
+        """Verify what the database holds, whether or not a node runs on it."""
+        return verify_contents(read_node(self.config), **options)
+
+    def execute(self, statement: str) -> list[Any]:
+        """Run a statement behind the node's back; hexadecimal literals are written x'00'."""
+        if self.database:
+            driver: Any = __import__("psycopg")
+            statement = statement.replace("x'", r"'\x")
+            with driver.connect(self.database, autocommit=True) as connection:
+                cursor = connection.execute(statement)
+                return list(cursor.fetchall()) if cursor.description else []
+        with closing(sqlite3.connect(self.state_dir / "ledger.sqlite")) as database, database:
+            return database.execute(statement).fetchall()
+
+    def keep_copy(self) -> Any:
+        """Copy the stopped node's database, as a backup would; see `put_back`."""
+        if self.database:
+            return self.postgres.copy(self.database)
+        copies = self.directory / "copies"
+        copies.mkdir(exist_ok=True)
+        kept = copies / str(len(list(copies.iterdir())))
+        shutil.copytree(self.state_dir, kept)
+        return kept
+
+    def put_back(self, kept: Any) -> None:
+        """Restore a copy of the database over the stopped node's."""
+        if self.database:
+            self.database = kept
+            self.write_config()
+            return
+        shutil.rmtree(self.state_dir)
+        shutil.copytree(kept, self.state_dir)
+
+    def table_files(self) -> list[bytes]:
+        """Return the files that hold the rows (PostgreSQL's own log and backups are not here)."""
+        if not self.database:
+            return [path.read_bytes() for path in self.state_dir.glob("ledger.sqlite*")]
+        self.execute("CHECKPOINT")
+        ((directory,),) = self.execute(
+            "SELECT current_setting('data_directory') || '/base/' || oid FROM pg_database "
+            "WHERE datname = current_database()"
+        )
+        return [path.read_bytes() for path in Path(directory).iterdir()]
 
     def start(self) -> LedgerServer:
         self._server = LedgerServer(LedgerConfig.load(self.config_path))
@@ -325,12 +447,57 @@ def authority() -> Authority:
     return make_authority()
 
 
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    for module in ("pgserver", "psycopg"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed here; make test installs it")
+    # Short, for a socket's path has 107 bytes at most; open, for the server may have its own user.
+    directory = Path(tempfile.mkdtemp(prefix="tacit-pg-", dir="/tmp"))
+    directory.chmod(0o755)
+    server = PostgresServer(directory)
+    yield server
+    server.stop()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
 @pytest.fixture
-def new_deployment(tmp_path: Path, authority: Authority) -> Iterator[Callable[[str], Deployment]]:
+def database_kind() -> str:
+    """Which database ledgers have; folders whose tests are of the ledger itself take both."""
+    return "sqlite"
+
+
+@pytest.fixture
+def new_database(database_kind: str, request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
+    """Yield what makes a new database of the kind: its address, empty for SQLite."""
+    if database_kind == "sqlite":
+        yield lambda: ""
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(server.new_database())
+        return made[-1]
+
+    yield make
+    for address in made:
+        server.take_back(address)
+
+
+@pytest.fixture
+def new_deployment(
+    tmp_path: Path,
+    authority: Authority,
+    new_database: Callable[[], str],
+    request: pytest.FixtureRequest,
+) -> Iterator[Callable[[str], Deployment]]:
     made: list[Deployment] = []
 
     def make(name: str) -> Deployment:
-        made.append(Deployment(tmp_path / name, authority))
+        made.append(Deployment(tmp_path / name, authority, new_database()))
+        if made[-1].database:
+            made[-1].postgres = request.getfixturevalue("postgres_server")
         return made[-1]
 
     yield make

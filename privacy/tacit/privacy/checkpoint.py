@@ -60,6 +60,15 @@ def sign(checkpoint: Checkpoint, key: SigningKey, name: str) -> bytes:
     return text + b"\n" + line.to_bytes()
 
 
+def stated_checkpoint(note: bytes) -> Checkpoint:
+    """Read what a note states, without its signatures: for who got it over a channel it trusts.
+
+    Raises:
+        BadSignature: if the note is malformed.
+    """
+    return read_checkpoint(split_note(note)[0])
+
+
 def verify_checkpoint(note: bytes, origin: str, name: str, public_key: bytes) -> Checkpoint:
     """Verify a signed checkpoint of the log `origin`.
 

@@ -8,7 +8,10 @@
     │   ├── FailedPrecondition  well-formed, but the present state does not allow it
     │   ├── AlreadyExists       a name that is taken by something else
     │   ├── NotFound            nothing by that name
-    │   └── Exhausted           beyond the privacy budget, or beyond a limit
+    │   ├── Exhausted           beyond the privacy budget, or beyond a limit
+    │   └── TryAgain            nothing happened, or nobody knows; send the same request again
+    │       ├── TransactionConflict  a transaction lost against another one, every time
+    │       └── DatabaseLost    the connection to the database broke; the node has to restart
     ├── LedgerUnavailable       the ledger node does not answer
     ├── WitnessUnavailable      a witness does not answer as it should
     ├── LogRolledBack           a witness remembers another or a longer history of a log
@@ -76,6 +79,20 @@ class Exhausted(Refused):
     """The privacy budget or a limit does not allow it."""
 
     status = "RESOURCE_EXHAUSTED"
+
+
+class TryAgain(Refused):
+    """The same request may be sent again: every method is idempotent."""
+
+    status = "UNAVAILABLE"
+
+
+class TransactionConflict(TryAgain):
+    """A transaction lost against another one; nothing of it happened."""
+
+
+class DatabaseLost(TryAgain):
+    """The connection to the database broke; whether the last commit took place is unknown."""
 
 
 class LedgerUnavailable(ServerError):  # noqa: N818

@@ -19,9 +19,10 @@ from tacit.privacy.errors import BadParameter, PrivacyError
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.trust import CLAIMS
 from tacit.server.errors import ServerError, VerificationFailed
-from tacit.server.ledger.contents import read_database, read_export
+from tacit.server.ledger.config import LedgerConfig
+from tacit.server.ledger.contents import read_database, read_export, read_node
 from tacit.server.ledger.database import DATABASE_FILE
-from tacit.server.ledger.export import export_ledger
+from tacit.server.ledger.export import export_ledger, write_export
 from tacit.server.ledger.log import GOVERNANCE
 from tacit.server.ledger.verify import VerificationReport, verify_export
 
@@ -120,14 +121,22 @@ def show(path: Path, as_json: bool) -> None:
 
 @ledger.command(short_help="Write everything the ledger published to DIRECTORY.")
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--database", type=_PATH, help="The node's database file or state directory.")
 @click.option(
-    "--database", type=_PATH, required=True, help="The node's database file or state directory."
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Instead: the node's configuration, which names its database (SQLite or PostgreSQL).",
 )
-def export(directory: Path, database: Path) -> None:
+def export(directory: Path, database: Path | None, config: Path | None) -> None:
     """Write everything the ledger published to DIRECTORY, for anyone to verify."""
-    check_is_ledger(database)
     try:
-        contents = export_ledger(database, directory)
+        if config is not None and database is None:
+            contents = write_export(read_node(LedgerConfig.load(config)), directory)
+        elif database is not None and config is None:
+            check_is_ledger(database)
+            contents = export_ledger(database, directory)
+        else:
+            raise click.UsageError("expected exactly one of --database and --config")
     except ServerError as error:
         raise click.ClickException(str(error)) from None
     counts = ", ".join(f"{len(log.entries)} {name}" for name, log in contents.logs.items())

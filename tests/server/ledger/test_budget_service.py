@@ -20,7 +20,6 @@ from tacit.server.errors import (
     InvalidRequest,
     NotFound,
 )
-from tacit.server.ledger.verify import verify_export
 from tacit.v1 import budget_pb2
 
 
@@ -156,7 +155,7 @@ class TestRaces:
         assert float(shown.epsilon_spent) <= cap
         assert len(shown.reservations) == 10
         deployment.stop()
-        (account,) = verify_export(deployment.state_dir).accounts
+        (account,) = deployment.verify().accounts
         assert (account.spent_epsilon, account.reserved) == (cap, 10)
 
     def test_one_key_from_many_threads_is_one_reservation(self, deployment: Any) -> None:
@@ -208,7 +207,7 @@ class TestCrash:
                 process.wait()
                 if process.stdout is not None:
                     process.stdout.close()
-            report = verify_export(deployment.state_dir)
+            report = deployment.verify()
             (account,) = report.accounts
             assert account.spent_epsilon >= account.released_epsilon
             assert account.reserved + account.committed >= len(answered)
@@ -243,7 +242,7 @@ class TestCrash:
         assert logs.consent.size == 0
         coordinator.reserve(deployment.reserve(task, 1))
         deployment.stop()
-        assert verify_export(deployment.state_dir).governance_size == 3
+        assert deployment.verify().governance_size == 3
         deployment.start()
 
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,9 @@ def test_sigterm_stops_gracefully(deployment: Any) -> None:
     process.stdout.close()
 
 
-def test_a_port_in_use_is_one_line(deployment: Any) -> None:
+def test_a_port_in_use_is_one_line(deployment: Any, new_deployment: Callable[[str], Any]) -> None:
     address = deployment.server.address
-    config = deployment.write_config(address, state_dir=str(deployment.directory / "other"))
+    config = new_deployment("other").write_config(address)
     done = run(config)
     assert done.returncode == 1
     assert done.stdout == ""
@@ -131,15 +131,29 @@ def test_unreadable_configurations_and_keys_are_refused(deployment: Any, tmp_pat
 def test_an_edited_database_is_not_served(deployment: Any, statement: str) -> None:
     deployment.run_task(devices=1)
     deployment.stop()
-    database = sqlite3.connect(deployment.state_dir / "ledger.sqlite")
-    database.execute(statement)
-    database.commit()
-    database.close()
+    deployment.execute(statement)
     with pytest.raises(StateCorrupt):
         deployment.start()
 
 
+def test_one_process_per_database(deployment: Any, new_deployment: Callable[[str], Any]) -> None:
+    if not deployment.database:
+        pytest.skip("SQLite's database lies in its state directory")
+    deployment.start()
+    other = new_deployment("other")
+    done = run(other.write_config(database=deployment.database))
+    assert done.returncode == 1
+    assert (
+        done.stderr.splitlines()[-1]
+        == "tacit ledger: another ledger node holds the database; only one may write it"
+    )
+    deployment.stop()
+    other.start()
+
+
 def test_a_file_that_is_no_database_is_refused(deployment: Any) -> None:
+    if deployment.database:
+        pytest.skip("of SQLite's file")
     deployment.state_dir.mkdir()
     (deployment.state_dir / "ledger.sqlite").write_bytes(os.urandom(8192))
     with pytest.raises(StateCorrupt, match="not a readable"):

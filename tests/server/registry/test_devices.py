@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tacit.privacy.signatures import SigningKey
 from tacit.server.errors import Unauthenticated
-from tacit.server.ledger.database import Database
+from tacit.server.ledger.database_opening import open_database
 from tacit.server.registry.devices import ENROL_CONTEXT, DeviceRegistry
 
 
-def test_guessing_tokens_does_not_hold_up_those_who_write(tmp_path: Path) -> None:
-    database = Database(tmp_path)
+def test_guessing_tokens_does_not_hold_up_those_who_write(deployment: Any) -> None:
+    database = open_database(deployment.config)
     registry = DeviceRegistry(database, os.urandom)
     key = SigningKey(b"\1" * 32)
     refused: list[str] = []

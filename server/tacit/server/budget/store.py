@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select
 
 from tacit.privacy import budget as rules
-from tacit.privacy.accounting import EpsilonClaim
-from tacit.privacy.budget import BudgetAccount, Reservation, ReservationState
+from tacit.privacy.accounting import EpsilonClaim, GaussianEvent
+from tacit.privacy.budget import BudgetAccount, Reservation
 from tacit.privacy.budget_documents import (
     AbortDocument,
     CommitDocument,
@@ -23,12 +23,28 @@ from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.task import TaskManifest
 from tacit.privacy.trust import CONSENT_ONLY
 from tacit.server.budget.accountant import Accountant, same_epsilon
+from tacit.server.budget.composition import Composition
+from tacit.server.budget.log_check import check_rows_follow_log
+from tacit.server.budget.rows import (
+    add_row,
+    id_is_taken,
+    load_alike,
+    load_reservation,
+    load_reservations,
+    load_rows,
+    settle_row,
+    spent_on_round,
+)
+from tacit.server.budget.rows import reservation_of as reservation_of
 from tacit.server.budget.standing import load_standing, save_standing
 from tacit.server.errors import AlreadyExists, Exhausted, FailedPrecondition, NotFound
+from tacit.server.ledger.database import retried
 from tacit.server.ledger.log import Logs
-from tacit.server.ledger.tables import reservations, tasks
+from tacit.server.ledger.tables import tasks
 
 logger = logging.getLogger("tacit.ledger")
+
+_REMEMBERED_TASKS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +75,25 @@ class BudgetStore:
     Reservations of all accounts are decided one after another inside `Logs.writing`, so the sum of
     what is admitted never passes a cap. A spend is durable, as a row and as a leaf of the
     governance log, before the caller learns that it was admitted.
+
+    What an account's rows compose to is kept in memory between transactions, because reading them
+    all for every spend would take time quadratic in their number. Only committed transactions
+    leave it standing: after one that failed, it is read from the rows again.
     """
 
     def __init__(self, logs: Logs, accountant: Accountant) -> None:
+        """Hold the stored reservations against the log; raises `StateCorrupt` if they differ."""
         self._logs = logs
         self._accountant = accountant
+        # Both owned by whoever is inside `Logs.writing`.
+        self._compositions: dict[str, Composition] = {}
+        self._tasks: dict[str, TaskManifest] = {}
+        self._moved = False
+        logs.on_rollback(self._forget)
+        with logs.database.reading() as connection:
+            check_rows_follow_log(connection)
 
+    @retried
     def reserve(self, entry: GovernanceEntry, now_ms: int) -> Spent:
         """Reserve the spend of one round; the same key and body again give the first answer.
 
@@ -82,49 +111,44 @@ class BudgetStore:
         with self._logs.writing() as connection:
             standing = load_standing(connection, document.account_id)
             account = standing.account
-            existing = load_reservations(connection, document.account_id)
+            composition = self._composition(connection, standing)
+            # All that its name and key can collide with; the rest only has to be composed.
+            alike = load_alike(connection, new)
             try:
-                replayed = rules.find_replay(existing, new)
+                replayed = rules.find_replay(alike, new)
                 if replayed is None:
-                    _check_task(connection, document, account, now_ms)
-                    _check_id_is_free(connection, document.reservation_id)
-                    spent = {one.reservation_id for one in existing if one.counts}
-                    of_round = reservations_of_task(
-                        connection, document.task_sha256, document.round_id
-                    )
-                    check_round_is_free(document, spent & of_round)
-                window = standing.in_window(existing)
-                claim = rules.admit(account, existing, new, self._accountant.claim, window)
+                    self._check_task(connection, document, account, now_ms)
+                    if id_is_taken(connection, document.reservation_id):
+                        raise AlreadyExists(f"{document.reservation_id}: the id is taken")
+                    check_round_is_free(document, spent_on_round(connection, document))
+                counted = composition.folded_window()
+                claim = rules.admit(account, alike, new, self._accountant.running_claim, counted)
             except BudgetConflict as error:
                 raise AlreadyExists(f"{document.reservation_id}: {error}") from None
             except BudgetExceeded as error:
                 raise Exhausted(f"account {account.account_id}: {error}") from None
             if replayed is not None:
-                return self._spent(connection, replayed, standing, existing)
+                return self._spent(replayed, standing, composition, as_answered=True)
+            position = self._logs.governance.append(connection, entry.to_bytes())
+            add_row(connection, document, position)
             after = standing.alerted(claim.epsilon, new.reservation_id)
             if after != standing:
                 save_standing(connection, after)
-            connection.execute(
-                insert(reservations),
-                {
-                    "reservation_id": new.reservation_id,
-                    "account_id": new.account_id,
-                    "idempotency_key": new.idempotency_key,
-                    "body": document.to_bytes(),
-                    "state": new.state.value,
-                    "release_sha256": "",
-                },
-            )
-            self._logs.governance.append(connection, entry.to_bytes())
-            answer = self._spent(connection, new, after, [*existing, new])
+            self._moved = True
+            composition.reserved(new)
+            answer = self._spent(new, after, composition)
         for alert in answer.alerts:
             logger.warning(
                 "account %s, window %d: %s", account.account_id, after.window, alert.sentence()
             )
         return answer
 
+    @retried
     def commit(self, entry: GovernanceEntry) -> Spent:
         """Record that a reserved spend was used for one noised sum.
+
+        The stated ε is that of the account as the reservation left it, which no other spend can
+        change, or as it is now.
 
         Raises:
             BadDocument: if the body is malformed.
@@ -135,26 +159,31 @@ class BudgetStore:
         document = CommitDocument.from_json(entry.body)
         self._accountant.wait_until_ready()
         with self._logs.writing() as connection:
-            held = _load_reservation(connection, document.reservation_id)
-            account = load_account(connection, held.account_id)
-            claim = self._account_claim(connection, account)
+            held = load_reservation(connection, document.reservation_id)
+            standing = load_standing(connection, held.account_id)
+            account = standing.account
+            composition = self._composition(connection, standing)
             try:
                 committed = rules.commit(held, document.release_sha256)
             except BudgetConflict as error:
                 raise FailedPrecondition(f"{held.reservation_id}: {error}") from None
             if committed == held:
-                return self._spent(connection, held)
-            if document.target_delta != account.target_delta or not same_epsilon(
-                document.epsilon, claim.epsilon
+                return self._spent(held, standing, composition)
+            now = self._claim(composition.events(), account)
+            as_reserved = self._as_answered(composition, held, account, now)
+            if document.target_delta != account.target_delta or not (
+                same_epsilon(document.epsilon, as_reserved.epsilon)
+                or same_epsilon(document.epsilon, now.epsilon)
             ):
                 raise FailedPrecondition(
-                    f"{held.reservation_id}: expected epsilon {claim.epsilon!r} at delta "
+                    f"{held.reservation_id}: expected epsilon {now.epsilon!r} at delta "
                     f"{account.target_delta!r}, got {document.epsilon!r} at "
                     f"{document.target_delta!r}"
                 )
-            self._move(connection, committed, entry)
-            return self._spent(connection, committed)
+            self._settle(connection, committed, entry, composition)
+            return self._spent(committed, standing, composition)
 
+    @retried
     def abort(self, entry: GovernanceEntry) -> Spent:
         """Free a reservation whose noise was provably never drawn.
 
@@ -166,14 +195,16 @@ class BudgetStore:
         document = AbortDocument.from_json(entry.body)
         self._accountant.wait_until_ready()
         with self._logs.writing() as connection:
-            held = _load_reservation(connection, document.reservation_id)
+            held = load_reservation(connection, document.reservation_id)
+            standing = load_standing(connection, held.account_id)
+            composition = self._composition(connection, standing)
             try:
                 aborted = rules.abort(held)
             except BudgetConflict as error:
                 raise FailedPrecondition(f"{held.reservation_id}: {error}") from None
             if aborted != held:
-                self._move(connection, aborted, entry)
-            return self._spent(connection, aborted)
+                self._settle(connection, aborted, entry, composition)
+            return self._spent(aborted, standing, composition)
 
     def show(self, account_id: str) -> tuple[BudgetAccount, list[Reservation], EpsilonClaim]:
         """Return an account, its reservations in order, and what they spend in all.
@@ -195,52 +226,86 @@ class BudgetStore:
         with self._logs.database.reading() as connection:
             standing = load_standing(connection, account_id)
             held = load_reservations(connection, account_id)
-        return standing, held, *self._claims(standing, held)
+        lifetime = self._claim(rules.composed_events(held), standing.account)
+        counted = rules.composed_events(standing.in_window(held))
+        return standing, held, lifetime, self._claim(counted, standing.account)
+
+    def _composition(self, connection: Connection, standing: AccountStanding) -> Composition:
+        """Return what the account's rows compose to; inside a transaction only."""
+        self._moved = False
+        account_id = standing.account.account_id
+        found = self._compositions.get(account_id)
+        # A change of terms may move the window, and with it what counts in it.
+        if found is None or found.revision != standing.revision:
+            found = Composition(standing, load_rows(connection, account_id))
+            self._compositions[account_id] = found
+        return found
 
     def _spent(
         self,
-        connection: Connection,
         reservation: Reservation,
-        standing: AccountStanding | None = None,
-        held: list[Reservation] | None = None,
+        standing: AccountStanding,
+        composition: Composition,
+        *,
+        as_answered: bool = False,
     ) -> Spent:
         """Return the answer about a reservation, as its account stands in this transaction."""
-        standing = standing or load_standing(connection, reservation.account_id)
-        held = held or load_reservations(connection, reservation.account_id)
-        lifetime, window = self._claims(standing, held)
+        account = standing.account
+        lifetime = self._claim(composition.events(), account)
+        if as_answered:
+            lifetime = self._as_answered(composition, reservation, account, lifetime)
+        window = self._claim(composition.window_events(), account)
         return Spent(reservation, lifetime, window, standing)
 
-    def _claims(
-        self, standing: AccountStanding, held: list[Reservation]
-    ) -> tuple[EpsilonClaim, EpsilonClaim]:
-        delta = standing.account.target_delta
-        lifetime = self._accountant.claim(rules.composed_events(held), delta)
-        counted = rules.composed_events(standing.in_window(held))
-        return lifetime, self._accountant.claim(counted, delta)
+    def _forget(self) -> None:
+        # A refusal before anything was counted leaves what was read as it is.
+        if self._moved:
+            self._compositions.clear()
 
-    def _account_claim(self, connection: Connection, account: BudgetAccount) -> EpsilonClaim:
-        events = rules.composed_events(load_reservations(connection, account.account_id))
-        return self._accountant.claim(events, account.target_delta)
+    def _claim(self, events: Sequence[GaussianEvent], account: BudgetAccount) -> EpsilonClaim:
+        return self._accountant.running_claim(events, account.target_delta)
 
-    def _move(self, connection: Connection, moved: Reservation, entry: GovernanceEntry) -> None:
-        connection.execute(
-            update(reservations)
-            .where(reservations.c.reservation_id == moved.reservation_id)
-            .values(state=moved.state.value, release_sha256=moved.release_sha256 or "")
-        )
-        self._logs.governance.append(connection, entry.to_bytes())
+    def _as_answered(
+        self,
+        composition: Composition,
+        held: Reservation,
+        account: BudgetAccount,
+        claim: EpsilonClaim,
+    ) -> EpsilonClaim:
+        """Return what the account had spent when an open reservation was answered first."""
+        events = composition.as_reserved(held.reservation_id)
+        return claim if events is None else self._claim(events, account)
 
+    def _settle(
+        self,
+        connection: Connection,
+        moved: Reservation,
+        entry: GovernanceEntry,
+        composition: Composition,
+    ) -> None:
+        position = self._logs.governance.append(connection, entry.to_bytes())
+        settle_row(connection, moved, position)
+        self._moved = True
+        composition.settled(moved)
 
-def reservation_of(document: ReserveDocument) -> Reservation:
-    """Return the reservation a document asks for, in state reserved."""
-    return Reservation(
-        reservation_id=document.reservation_id,
-        account_id=document.account_id,
-        purpose=document.purpose,
-        idempotency_key=document.idempotency_key,
-        body_sha256=hashlib.sha256(document.to_bytes()).hexdigest(),
-        events=(document.event,),
-    )
+    def _check_task(
+        self, connection: Connection, document: ReserveDocument, account: BudgetAccount, now_ms: int
+    ) -> None:
+        task = self._tasks.get(document.task_sha256)
+        if task is None:
+            body = connection.execute(
+                select(tasks.c.body).where(tasks.c.task_sha256 == document.task_sha256)
+            ).scalar_one_or_none()
+            if body is None:
+                raise NotFound("the reservation names a task that is not in the governance log")
+            task = TaskManifest.from_json(parse_canonical(body))
+            # Tasks are append-only, and named by their digest: what was read stays true.
+            if len(self._tasks) >= _REMEMBERED_TASKS:
+                self._tasks.pop(next(iter(self._tasks)))
+            self._tasks[document.task_sha256] = task
+        if now_ms >= task.expires_at_ms:
+            raise FailedPrecondition(f"task {task.task_id}: has expired")
+        check_planned(document, account, task)
 
 
 def check_planned(document: ReserveDocument, account: BudgetAccount, task: TaskManifest) -> None:
@@ -300,65 +365,3 @@ def check_round_is_free(document: ReserveDocument, spent_on_round: set[str]) -> 
 def load_account(connection: Connection, account_id: str) -> BudgetAccount:
     """Read an account under the terms in force; raises `NotFound`."""
     return load_standing(connection, account_id).account
-
-
-def load_reservations(connection: Connection, account_id: str) -> list[Reservation]:
-    """Read every reservation of an account, in order of reservation."""
-    query = (
-        select(reservations.c.body, reservations.c.state, reservations.c.release_sha256)
-        .where(reservations.c.account_id == account_id)
-        .order_by(reservations.c.ordinal)
-    )
-    return [_restore(*row) for row in connection.execute(query)]
-
-
-def reservations_of_task(
-    connection: Connection, task_sha256: str, round_id: int | None = None
-) -> set[str]:
-    """Return the names of a task's reservations in any state, of one round if one is named."""
-    documents = [
-        ReserveDocument.from_json(parse_canonical(body))
-        for body in connection.execute(select(reservations.c.body)).scalars()
-    ]
-    return {
-        one.reservation_id
-        for one in documents
-        if one.task_sha256 == task_sha256 and round_id in (None, one.round_id)
-    }
-
-
-def _load_reservation(connection: Connection, reservation_id: str) -> Reservation:
-    query = select(reservations.c.body, reservations.c.state, reservations.c.release_sha256).where(
-        reservations.c.reservation_id == reservation_id
-    )
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        raise NotFound(f"there is no reservation {reservation_id}")
-    return _restore(*row)
-
-
-def _restore(body: bytes, state: str, release_sha256: str) -> Reservation:
-    reserved = reservation_of(ReserveDocument.from_json(parse_canonical(body)))
-    if state == ReservationState.COMMITTED:
-        return rules.commit(reserved, release_sha256)
-    return rules.abort(reserved) if state == ReservationState.ABORTED else reserved
-
-
-def _check_task(
-    connection: Connection, document: ReserveDocument, account: BudgetAccount, now_ms: int
-) -> None:
-    body = connection.execute(
-        select(tasks.c.body).where(tasks.c.task_sha256 == document.task_sha256)
-    ).scalar_one_or_none()
-    if body is None:
-        raise NotFound("the reservation names a task that is not in the governance log")
-    task = TaskManifest.from_json(parse_canonical(body))
-    if now_ms >= task.expires_at_ms:
-        raise FailedPrecondition(f"task {task.task_id}: has expired")
-    check_planned(document, account, task)
-
-
-def _check_id_is_free(connection: Connection, reservation_id: str) -> None:
-    query = select(reservations.c.ordinal).where(reservations.c.reservation_id == reservation_id)
-    if connection.execute(query).first() is not None:
-        raise AlreadyExists(f"{reservation_id}: the reservation id is taken")

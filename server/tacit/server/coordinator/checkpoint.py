@@ -3,6 +3,7 @@
     state_dir/
       task.json            canonical TaskManifest of the running task
       round-001.npz        noised integers of round 1, …
+      ledger-checkpoint    the governance log as it was seen last: it may only grow
       lock                 held by the coordinator at work
 
 A learner is a pure function of the noised sums, so nothing else needs to be kept: a restarted
@@ -105,6 +106,14 @@ class Checkpoint:
         data = pack_arrays(arrays)
         self._write(_round_name(plan.round_id), data)
         return hashlib.sha256(data).hexdigest()
+
+    def ledger_checkpoint(self) -> bytes | None:
+        """Return the checkpoint of the governance log that was seen last, None before any was."""
+        return self._read("ledger-checkpoint")
+
+    def save_ledger_checkpoint(self, note: bytes) -> None:
+        """Remember how far the governance log had come."""
+        self._write("ledger-checkpoint", note)
 
     def _read(self, name: str) -> bytes | None:
         try:

@@ -38,6 +38,7 @@ from tacit.server.coordinator.learners import (
     linear_target,
 )
 from tacit.server.coordinator.plan import learning_epsilon
+from tacit.server.coordinator.remembered_ledger import RememberedLedger
 from tacit.server.coordinator.training import CohortSum, RoundRunner, Trainer
 from tacit.server.errors import BadConfig, ServerError
 from tacit.server.gateway.flower import (
@@ -146,10 +147,12 @@ def _train(
         authority = pathlib.Path(config.ledger_ca).read_bytes()
     except (OSError, ValueError) as error:
         raise BadConfig(f"coordinator: cannot use signing_key or ledger_ca: {error}") from None
-    with LedgerClient(config.ledger_address, authority, key) as ledger:
+    with LedgerClient(config.ledger_address, authority, key) as client:
+        ledger = RememberedLedger(client, checkpoint)
+        ledger.look()
         return Trainer(
             config,
-            learner_of(config, base_release(config, ledger)),
+            learner_of(config, base_release(config, client)),
             ledger,
             key,
             checkpoint,

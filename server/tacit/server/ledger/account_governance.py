@@ -28,8 +28,8 @@ from tacit.privacy.budget_standing import AccountStanding
 from tacit.privacy.canonical import canonical_json, parse_canonical
 from tacit.privacy.governance import GovernanceEntry
 from tacit.server.authn import MAX_SKEW_MS
+from tacit.server.budget.rows import load_reservations
 from tacit.server.budget.standing import load_proposal, load_standing, save_standing
-from tacit.server.budget.store import load_reservations
 from tacit.server.errors import AlreadyExists, FailedPrecondition, NotFound
 from tacit.server.ledger.log import Logs
 from tacit.server.ledger.tables import account_changes, accounts, devices

@@ -70,6 +70,9 @@ class LedgerClient:
         """
         self._key = key
         self._patience_s = patience_s
+        # Reservation → ε of its account as it left it; account → δ, which an account never changes.
+        self._left_at: dict[str, float] = {}
+        self._deltas: dict[str, float] = {}
         self._channel = grpc.secure_channel(
             address,
             grpc.ssl_channel_credentials(ca_pem),
@@ -117,24 +120,30 @@ class LedgerClient:
 
     def reserve(self, document: ReserveDocument) -> budget_pb2.BudgetReply:
         """Reserve a spend (coordinator); it is durable and logged when this returns."""
-        return self._spend(self._budget.Reserve, "Reserve", "budget.reserve", document.to_json())
+        reply = self._spend(self._budget.Reserve, "Reserve", "budget.reserve", document.to_json())
+        self._left_at[document.reservation_id] = float(reply.epsilon_spent)
+        return reply
 
     def commit(
         self, account_id: str, reservation_id: str, release_sha256: str
     ) -> budget_pb2.BudgetReply:
         """Record that a reservation paid for one noised sum (coordinator).
 
-        The ε stated in the entry is the account's at that moment; where another spend comes in
-        between, it is read again.
+        The ε stated in the entry is the account's as the reservation left it, which this client
+        knows if it reserved; otherwise the account's at that moment, read again where another
+        spend comes in between.
         """
         attempt = 0
+        epsilon = self._left_at.pop(reservation_id, None)
+        if epsilon is None or account_id not in self._deltas:
+            now = self._spent(account_id)
+            epsilon = now if epsilon is None else epsilon
         while True:
-            shown = self.show_budget(account_id)
             document = CommitDocument(
                 reservation_id=reservation_id,
                 release_sha256=release_sha256,
-                epsilon=float(shown.epsilon_spent),
-                target_delta=float(shown.target_delta),
+                epsilon=epsilon,
+                target_delta=self._deltas[account_id],
             )
             try:
                 return self._spend(
@@ -142,9 +151,10 @@ class LedgerClient:
                 )
             except FailedPrecondition:
                 attempt += 1
-                unchanged = self.show_budget(account_id).epsilon_spent == shown.epsilon_spent
-                if unchanged or attempt == _COMMIT_ATTEMPTS:
+                now = self._spent(account_id)
+                if now == epsilon or attempt == _COMMIT_ATTEMPTS:
                     raise
+                epsilon = now
 
     def abort(self, reservation_id: str, reason: str) -> budget_pb2.BudgetReply:
         """Free a reservation whose noise was provably never drawn (coordinator)."""
@@ -224,6 +234,11 @@ class LedgerClient:
             lambda: self._ledger.LatestRelease(request, timeout=_CALL_TIMEOUT_S)
         )
         return reply.release if reply.HasField("release") else None
+
+    def _spent(self, account_id: str) -> float:
+        shown = self.show_budget(account_id)
+        self._deltas[account_id] = float(shown.target_delta)
+        return float(shown.epsilon_spent)
 
     def _spend(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -28,7 +28,7 @@ _KEYS = (
     "origin",
     "principals",
 )
-_OPTIONAL_KEYS = ("witnesses",)
+_OPTIONAL_KEYS = ("database", "anchor", "witnesses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,8 @@ class LedgerConfig:
     """Where the node listens, what it is called, whom it trusts.
 
     Attributes:
-        state_dir: directory of the database and the blobs; no other process may use it.
+        state_dir: directory of the blobs and, by default, the database; no other process may use
+            it.
         address: host:port; port 0 takes a free one.
         tls_certificate, tls_key: PEM files.
         signing_key: file with the node's 32 private bytes in hexadecimal.
@@ -71,6 +72,11 @@ class LedgerConfig:
             `<origin>/governance` and `<origin>/consent`.
         principals: everyone but devices.
         witnesses: who cosigns what both logs publish, and where they listen.
+        database: `postgresql://user@host/name`, or empty for SQLite in the state directory. It may
+            hold a password, so it is never shown.
+        anchor: directory of the checkpoints this node signed last, which a database that was put
+            back to an older state contradicts; keep it off the database's disk and out of its
+            backups. By default beside the state directory, with `.anchor` added to its name.
     """
 
     state_dir: Path
@@ -81,6 +87,13 @@ class LedgerConfig:
     origin: str
     principals: tuple[Principal, ...]
     witnesses: tuple[WitnessAddress, ...] = ()
+    database: str = field(default="", repr=False)
+    anchor: Path | None = None
+
+    @property
+    def anchor_dir(self) -> Path:
+        """Where the anchor is."""
+        return self.anchor or self.state_dir.with_name(self.state_dir.name + ".anchor")
 
     @property
     def origins(self) -> Mapping[str, str]:
@@ -102,7 +115,9 @@ class LedgerConfig:
         principals = values["principals"]
         if not isinstance(principals, list):
             raise BadConfig("ledger configuration: principals: expected a list")
-        texts = {name: _text(values, name) for name in _KEYS if name != "principals"}
+        texts = {
+            name: _text(values, name) for name in values if name not in ("principals", "witnesses")
+        }
         config = cls(
             state_dir=Path(texts["state_dir"]),
             address=texts["address"],
@@ -112,6 +127,8 @@ class LedgerConfig:
             origin=texts["origin"],
             principals=tuple(_principal(one) for one in cast(list[object], principals)),
             witnesses=_witnesses(values.get("witnesses", [])),
+            database=texts.get("database", ""),
+            anchor=Path(texts["anchor"]) if "anchor" in texts else None,
         )
         if not _ORIGIN.fullmatch(config.origin):
             raise BadConfig("ledger configuration: origin: expected letters, digits, '.', '-', '_'")

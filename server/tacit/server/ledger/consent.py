@@ -15,6 +15,7 @@ from tacit.privacy.errors import BadSignature
 from tacit.privacy.receipt import COMMITMENT_KEY_BYTES, leaf
 from tacit.privacy.signatures import SigningKey, verify
 from tacit.server.errors import FailedPrecondition, InvalidRequest, Unauthenticated
+from tacit.server.ledger.database import retried
 from tacit.server.ledger.log import Logs, Proof
 from tacit.server.ledger.tables import (
     consent_events,
@@ -78,6 +79,7 @@ class ConsentStore:
         derive = HKDF(SHA256(), 32, salt=None, info=b"tacit/v1/ledger/subject-keys")
         self._wrapping = AESGCM(derive.derive(node_key.private_bytes()))
 
+    @retried
     def append(
         self,
         device_id: str,
@@ -121,6 +123,7 @@ class ConsentStore:
         commitment_key, position = held
         return commitment_key, self._logs.consent.proof(position, known_size)
 
+    @retried
     def erase(self, device_id: str) -> None:
         """Destroy what the node holds of a device's consents: events, keys, state.
 
@@ -137,7 +140,7 @@ class ConsentStore:
                 .where(subjects.c.device_id == device_id)
                 .values(key=b"", last_digest="")
             )
-        self._logs.database.truncate_wal()
+        self._logs.database.scrub()
 
     def _record(
         self,

@@ -10,13 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from sqlalchemy import select
+
 from tacit.privacy.errors import BadDocument, PrivacyError
 from tacit.privacy.signed_note import MAX_NOTE_BYTES
 from tacit.privacy.tiles import read_entries
 from tacit.server.errors import VerificationFailed
+from tacit.server.ledger.config import LedgerConfig
 from tacit.server.ledger.database import DATABASE_FILE
+from tacit.server.ledger.database_postgres import reading_postgres
 from tacit.server.ledger.keys import KEYS_FILE, PublicKeys
 from tacit.server.ledger.log import CONSENT, GOVERNANCE
+from tacit.server.ledger.tables import checkpoints, leaves
 
 LOGS = (GOVERNANCE, CONSENT)
 CHECKPOINT_FILE = "checkpoint"
@@ -78,6 +83,35 @@ def read_database(path: Path) -> LedgerContents:
         raise VerificationFailed(
             (f"{file.name}: not a readable ledger database: {error}",)
         ) from None
+    return LedgerContents(_keys(keys_bytes), keys_bytes, logs)
+
+
+def read_node(config: LedgerConfig) -> LedgerContents:
+    """Read a configured node's state, running or stopped, from whichever database it has.
+
+    Raises:
+        VerificationFailed: if it cannot be read as a ledger.
+        BadConfig: if the database does not answer.
+    """
+    if not config.database:
+        return read_database(config.state_dir)
+    keys_bytes = _read(config.state_dir / KEYS_FILE)
+    logs: dict[str, LogContents] = {}
+    with reading_postgres(config.database) as connection:
+        for name in LOGS:
+            rows = connection.execute(
+                select(leaves.c.position, leaves.c.data)
+                .where(leaves.c.log == name)
+                .order_by(leaves.c.position)
+            ).all()
+            notes = connection.execute(
+                select(checkpoints.c.note)
+                .where(checkpoints.c.log == name)
+                .order_by(checkpoints.c.size)
+            ).scalars()
+            if [row.position for row in rows] != list(range(len(rows))):
+                raise VerificationFailed((f"{name} log: leaves are missing in between",))
+            logs[name] = LogContents(tuple(row.data for row in rows), tuple(notes))
     return LedgerContents(_keys(keys_bytes), keys_bytes, logs)
 
 

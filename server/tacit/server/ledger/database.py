@@ -1,121 +1,116 @@
-"""The node's SQLite database: one writer, many readers, durable when a transaction returns."""
+"""What the ledger asks of a database, whichever it is: one writer, many readers, durable commits.
+
+    Database (protocol)
+    ├── SqliteDatabase     database_sqlite.py     the default: one file in the state directory
+    └── PostgresDatabase   database_postgres.py   a server of its own, for fleets
+
+Both keep the node's promises alike; one suite of tests holds both to them.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
-import threading
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+import random
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol, cast
+from typing import ParamSpec, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy import Connection
 
-from tacit.server.errors import StateCorrupt
-from tacit.server.ledger.tables import metadata
+from tacit.server.errors import StateCorrupt, TransactionConflict
 
 DATABASE_FILE = "ledger.sqlite"
+ATTEMPTS = 8
+"""How often a transaction that lost against another one is tried in all."""
+
+_FIRST_PAUSE_S = 0.005
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
-class _RawConnection(Protocol):
-    """What of a driver's connection is used here."""
+class Database(Protocol):
+    """One open database; no other node holds it while this object is open."""
 
-    isolation_level: str | None
+    @property
+    def failure(self) -> str | None:
+        """Why nothing can be written any more, None while it can. The node then has to stop."""
+        ...
 
-    def execute(self, statement: str) -> Iterable[tuple[int, int, int]]: ...
+    def writing(self) -> AbstractContextManager[Connection]:
+        """Run one serialisable write transaction; commit on success, roll back on any exception.
 
-
-class Database:
-    """Hold the database of one state directory, which no other process may open for writing.
-
-    Write transactions run one at a time under `writing`; each begins IMMEDIATE and is on disk
-    (`synchronous=FULL`) when the block is left. Reads run beside them on their own connections and
-    see the last committed state.
-    """
-
-    def __init__(self, state_dir: Path) -> None:
-        """Open or create the database.
+        Write transactions run one at a time. What is committed survives the crash of this process
+        and of the machine.
 
         Raises:
-            StateCorrupt: if the file is no such database, or another process holds it.
+            TransactionConflict: if it lost against another transaction; nothing of it happened.
+            DatabaseLost: if the connection broke. Whether the commit took place is then unknown,
+                so the node must start again from what is stored.
         """
-        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock_file = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        ...
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """Run one read transaction on a consistent snapshot of everything committed before it."""
+        ...
+
+    def scrub(self) -> None:
+        """Remove from the database's own files, as far as it can, what rows no longer hold."""
+        ...
+
+    def close(self) -> None:
+        """Close every connection and let go of the lock."""
+        ...
+
+
+class StateDirectory:
+    """A state directory that this process alone may use, until it is closed or dies."""
+
+    def __init__(self, path: Path) -> None:
+        """Create the directory if need be and lock it.
+
+        Raises:
+            StateCorrupt: if another process holds it.
+        """
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock_file = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(self._lock_file)
             raise StateCorrupt("another process holds the ledger's state directory") from None
-        self._write_lock = threading.RLock()
-        path = state_dir / DATABASE_FILE
-        self._writer = _engine(path, "BEGIN IMMEDIATE", connections=1)
-        self._readers = _engine(path, "BEGIN", connections=8)
-        try:
-            metadata.create_all(self._writer)
-            path.chmod(0o600)
-            self._connection = self._writer.connect()
-        except DatabaseError:
-            self.close()
-            raise StateCorrupt(f"{DATABASE_FILE} is not a readable ledger database") from None
-
-    @contextmanager
-    def writing(self) -> Generator[Connection]:
-        """Run one write transaction; commit on success, roll back on any exception."""
-        with self._write_lock, self._connection.begin():
-            yield self._connection
-
-    @contextmanager
-    def reading(self) -> Generator[Connection]:
-        """Run one read transaction on a consistent snapshot."""
-        with self._readers.connect() as connection, connection.begin():
-            yield connection
-
-    def truncate_wal(self) -> None:
-        """Fold the write-ahead log into the database and empty it, so that it keeps no old pages.
-
-        Raises:
-            StateCorrupt: if a reader held it open for the whole busy timeout.
-        """
-        with self._write_lock, self._readers.connect() as connection:
-            raw = cast(_RawConnection, connection.connection.driver_connection)
-            ((busy, _, _),) = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        if busy:
-            raise StateCorrupt("the write-ahead log could not be emptied: a reader holds it")
 
     def close(self) -> None:
-        """Close every connection and let go of the directory."""
-        if hasattr(self, "_connection"):
-            self._connection.close()
-        self._writer.dispose()
-        self._readers.dispose()
-        os.close(self._lock_file)
+        """Let go of the directory; repeating it changes nothing."""
+        if self._lock_file >= 0:
+            os.close(self._lock_file)
+            self._lock_file = -1
 
 
-def _engine(path: Path, begin: str, connections: int) -> Engine:
-    engine = create_engine(
-        f"sqlite+pysqlite:///{path}",
-        connect_args={"check_same_thread": False, "timeout": 30},
-        pool_size=connections,
-        max_overflow=0 if connections == 1 else 24,
-    )
+def retried(
+    transaction: Callable[_Arguments, _Result],
+) -> Callable[_Arguments, _Result]:
+    """Run a transaction again when it lost against another one; the one place that does so.
 
-    def configure(connection: object, _record: object) -> None:
-        raw = cast(_RawConnection, connection)
-        raw.isolation_level = None  # transactions are begun below, not by the driver
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            "secure_delete=ON",
-            "busy_timeout=30000",
-        ):
-            raw.execute(f"PRAGMA {pragma}")
+    The whole function is run again, so whatever it decides it decides on what is stored then. It
+    must therefore change nothing outside its transaction.
 
-    def start(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+    Raises:
+        TransactionConflict: if every attempt lost; callers over the wire see UNAVAILABLE, which
+            they try again, too.
+    """
 
-    event.listen(engine, "connect", configure)
-    event.listen(engine, "begin", start)
-    return engine
+    @functools.wraps(transaction)
+    def run(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
+        for attempt in range(ATTEMPTS - 1):
+            try:
+                return transaction(*arguments, **named)
+            except TransactionConflict:
+                # Spread out, or the same two meet again.
+                time.sleep(_FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))
+        return transaction(*arguments, **named)
+
+    return run

@@ -25,13 +25,21 @@ from tacit.server.ledger.keys import KEYS_FILE
 
 
 def export_ledger(database: Path, directory: Path) -> LedgerContents:
-    """Export a node's database (running or stopped) to a new or empty directory.
+    """Export a node's SQLite database (running or stopped) to a new or empty directory.
 
     Raises:
         BadConfig: if the directory is not empty or cannot be written.
         VerificationFailed: if the database cannot be read as a ledger.
     """
-    contents = read_database(database)
+    return write_export(read_database(database), directory)
+
+
+def write_export(contents: LedgerContents, directory: Path) -> LedgerContents:
+    """Write what was read of a ledger to a new or empty directory.
+
+    Raises:
+        BadConfig: if the directory is not empty or cannot be written.
+    """
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if any(directory.iterdir()):

@@ -16,13 +16,11 @@ from tacit.privacy.round_record import RoundRecord
 from tacit.privacy.task import TaskManifest
 from tacit.privacy.trust import CONSENT_ONLY
 from tacit.server.budget.accountant import Accountant, same_epsilon
-from tacit.server.budget.store import (
-    load_account,
-    load_reservations,
-    reservations_of_task,
-)
+from tacit.server.budget.rows import committed_of_task, load_named
+from tacit.server.budget.store import load_account
 from tacit.server.errors import AlreadyExists, FailedPrecondition, InvalidRequest
 from tacit.server.ledger.account_governance import AccountGovernance
+from tacit.server.ledger.database import retried
 from tacit.server.ledger.log import Logs
 from tacit.server.ledger.tables import accounts, notices, releases, rounds, tasks
 
@@ -80,6 +78,7 @@ class GovernanceStore:
             "release": self._release,
         }
 
+    @retried
     def append(self, entry: GovernanceEntry) -> int:
         """Append an entry whose signature and signer's role were checked; returns its index.
 
@@ -253,10 +252,11 @@ class GovernanceStore:
     ) -> None:
         account = load_account(connection, task.budget_account)
         held = {
-            one.reservation_id: one for one in load_reservations(connection, account.account_id)
+            one.reservation_id: one
+            for one in load_named(connection, account.account_id, release.reservations)
         }
         committed = {name for name, one in held.items() if one.release_sha256}
-        spent_on_task = committed & reservations_of_task(connection, release.task_sha256)
+        spent_on_task = committed_of_task(connection, release.task_sha256)
         check_release(release, task, committed, spent_on_task)
         paid = [event for name in release.reservations for event in held[name].events]
         if release.epsilon is None or release.target_delta is None:
@@ -337,8 +337,9 @@ def check_release(
     Args:
         release: what is to be released.
         task: the task it names.
-        committed: names of all committed reservations of the task's account.
-        spent_on_task: those among them that rounds of this task were paid with.
+        committed: names of committed reservations of the task's account, of those at least that
+            the release names.
+        spent_on_task: the committed reservations that rounds of this task were paid with.
 
     Raises:
         FailedPrecondition: naming what differs.

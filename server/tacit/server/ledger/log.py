@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -109,6 +109,11 @@ class MerkleLog:
         with self._lock:
             return self._tree.size
 
+    def extends(self, earlier: Checkpoint) -> bool:
+        """Say whether this log has the leaves of an earlier checkpoint of it, and went on."""
+        with self._lock:
+            return earlier.size <= self._tree.size and self._tree.root(earlier.size) == earlier.root
+
     def append(self, connection: Connection, data: bytes) -> int:
         """Append one leaf and its checkpoint within the caller's `Logs.writing` transaction.
 
@@ -212,6 +217,19 @@ class Logs:
         with database.reading() as connection:
             self.governance.load(connection)
             self.consent.load(connection)
+        self._forgetful: list[Callable[[], None]] = []
+        self._followers: list[Callable[[], None]] = []
+
+    def on_rollback(self, forget: Callable[[], None]) -> None:
+        """Have `forget` called when a transaction failed, before the next one begins.
+
+        For whoever keeps in memory what follows from rows: it is to be read from them again.
+        """
+        self._forgetful.append(forget)
+
+    def on_commit(self, follow: Callable[[], None]) -> None:
+        """Have `follow` called after each commit, before the next transaction or any answer."""
+        self._followers.append(follow)
 
     def witness(self, witnesses: Sequence[WitnessAddress]) -> None:
         """Have what both logs publish cosigned from now on.
@@ -257,4 +275,8 @@ class Logs:
             except BaseException:
                 self.governance.rewind(sizes[0])
                 self.consent.rewind(sizes[1])
+                for forget in self._forgetful:
+                    forget()
                 raise
+            for follow in self._followers:
+                follow()

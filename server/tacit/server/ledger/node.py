@@ -16,9 +16,10 @@ from tacit.server.authn import RequestVerifier
 from tacit.server.budget import Accountant, BudgetStore
 from tacit.server.errors import InvalidRequest, PermissionDenied, Unauthenticated
 from tacit.server.ledger.account_governance import AccountGovernance
+from tacit.server.ledger.anchor import Anchor
 from tacit.server.ledger.config import LedgerConfig, officers_of
 from tacit.server.ledger.consent import ConsentStore
-from tacit.server.ledger.database import Database
+from tacit.server.ledger.database_opening import open_database
 from tacit.server.ledger.governance import KIND_ROLES, GovernanceStore
 from tacit.server.ledger.keys import publish_keys
 from tacit.server.ledger.log import Logs
@@ -42,7 +43,8 @@ class LedgerNode:
     """Everything behind the two services.
 
     Attributes:
-        logs, consent, governance, budget, registry, blobs, accountant: the stores.
+        database, logs, anchor: where everything is stored, and what is remembered of it elsewhere.
+        consent, governance, budget, registry, blobs, accountant: the stores.
     """
 
     def __init__(
@@ -56,15 +58,18 @@ class LedgerNode:
 
         Raises:
             BadConfig: if the configuration names unusable files.
-            StateCorrupt: if the stored state contradicts itself.
+            StateCorrupt: if the stored state contradicts itself or what this node signed before.
             LogRolledBack: if a witness remembers more than is stored.
             BadDocument: if the directory belongs to another ledger.
         """
         key = config.read_signing_key()
         self.now_ms = now_ms
-        self.database = Database(config.state_dir)
+        self.database = open_database(config)
         try:
             self.logs = Logs(self.database, config.origins, key)
+            logs = {log.name: log for log in (self.logs.governance, self.logs.consent)}
+            self.anchor = Anchor(config.anchor_dir, logs, key.public_key)
+            self.logs.on_commit(self.anchor.follow)
             self.logs.witness(config.witnesses)
             publish_keys(config.state_dir, key, config.origins, config.principals)
             self.accountant = Accountant()
@@ -132,8 +137,10 @@ class LedgerNode:
         return entry
 
     def close(self) -> None:
-        """Close the database; nothing is lost by not calling it."""
+        """Bring the anchor up to date and close the database; nothing is lost by not calling it."""
         self.logs.close()
+        if self.database.failure is None:
+            self.anchor.save()
         self.database.close()
 
     def _public_key(self, key_id: str) -> bytes | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tacit.privacy import budget as rules
+from tacit.privacy.accounting import GaussianEvent
 from tacit.privacy.budget import BudgetAccount, Reservation, ReservationState
 from tacit.privacy.budget_changes import Proposal
 from tacit.privacy.budget_documents import AbortDocument, CommitDocument, ReserveDocument
@@ -17,7 +18,7 @@ from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.round_record import RoundRecord
 from tacit.privacy.task import TaskManifest
 from tacit.privacy.trust import CONSENT_ONLY
-from tacit.server.budget.accountant import Accountant, same_epsilon
+from tacit.server.budget.accountant import Accountant, grouped, same_epsilon
 from tacit.server.budget.store import check_planned, check_round_is_free, reservation_of
 from tacit.server.errors import Refused
 from tacit.server.ledger.config import officers_of
@@ -94,6 +95,8 @@ class _Replay:
         )
         # Digest of a task that spends nothing → rounds on record.
         self._unpaid_rounds: dict[str, set[int]] = {}
+        # Reservation → what its account composed of when it had just been made.
+        self._as_reserved: dict[str, tuple[GaussianEvent, ...]] = {}
         self._steps: dict[str, Callable[[GovernanceEntry], None]] = {
             "notice": self._notice,
             "account": accounts.open,
@@ -152,6 +155,7 @@ class _Replay:
         of_task = self._of_task.setdefault(document.task_sha256, {})
         of_round = {name for name, number in of_task.items() if number == document.round_id}
         of_task[new.reservation_id] = document.round_id
+        self._as_reserved[new.reservation_id] = grouped(rules.composed_events(held))
         check_planned(document, account, task)
         check_round_is_free(document, spent & of_round)
         counted = rules.composed_events([*standing.in_window(existing), new])
@@ -168,8 +172,11 @@ class _Replay:
         if held[place].state is not ReservationState.RESERVED:
             raise BadDocument(f"reservation {document.reservation_id} is {held[place].state}")
         held[place] = rules.commit(held[place], document.release_sha256)
-        if document.target_delta != account.target_delta or not same_epsilon(
-            document.epsilon, claim.epsilon
+        events = self._as_reserved[document.reservation_id]
+        as_reserved = self._accountant.claim(events, account.target_delta).epsilon
+        if document.target_delta != account.target_delta or not (
+            same_epsilon(document.epsilon, as_reserved)
+            or same_epsilon(document.epsilon, claim.epsilon)
         ):
             raise BadDocument(
                 f"states epsilon {document.epsilon!r} at delta {document.target_delta!r}; the "

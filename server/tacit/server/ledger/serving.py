@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 
 from tacit.server.budget.service import BudgetService
-from tacit.server.errors import AddressInUse
+from tacit.server.errors import AddressInUse, StateCorrupt
 from tacit.server.ledger.config import LedgerConfig
 from tacit.server.ledger.node import LedgerNode
 from tacit.server.ledger.service import LedgerService
@@ -21,6 +21,7 @@ logger = logging.getLogger("tacit.ledger")
 WORKERS = 16
 MAX_MESSAGE_BYTES = MAX_BLOB_BYTES + 65_536
 _GRACE_S = 5.0
+_WATCH_EVERY_S = 1.0
 
 
 class LedgerServer:
@@ -72,10 +73,15 @@ def serve(config: LedgerConfig) -> None:
 
     Raises:
         AddressInUse, BadConfig, StateCorrupt, LogRolledBack, BadDocument: if the node cannot start.
+        StateCorrupt: if the database was lost while serving; what was committed is in it.
     """
     stopped = stop_event()
     server = LedgerServer(config)
     server.start()
     print(f"ready {server.address}", flush=True)  # noqa: T201 - the parent process reads this
-    stopped.wait()
+    while not stopped.wait(_WATCH_EVERY_S) and server.node.database.failure is None:
+        pass
+    failure = server.node.database.failure
     server.stop()
+    if failure is not None:
+        raise StateCorrupt(failure)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -13,7 +15,10 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    inspect,
 )
+
+from tacit.server.errors import StateCorrupt
 
 metadata = MetaData()
 
@@ -102,19 +107,27 @@ releases = Table(
     Column("position", BigInteger, nullable=False),
 )
 
-# Owner: budget.BudgetStore. `ordinal` is the order of reservation.
+# Owner: budget.BudgetStore. `position` and `settled_at` are the governance leaves that reserved it
+# and that committed or aborted it. Every other column repeats the signed body, to look it up by.
 reservations = Table(
     "reservations",
     metadata,
-    Column("ordinal", Integer, primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
     Column("reservation_id", String, nullable=False, unique=True),
     Column("account_id", String, ForeignKey("accounts.account_id"), nullable=False),
     Column("idempotency_key", String, nullable=False),
+    Column("purpose", String(16), nullable=False),
+    Column("task_sha256", String(64), nullable=False),
+    Column("round_id", Integer, nullable=False),
+    Column("noise_multiplier", Double, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("state", String(16), nullable=False),
+    Column("settled_at", BigInteger),
     Column("release_sha256", String(64), nullable=False),
     UniqueConstraint("account_id", "idempotency_key"),
 )
+Index("reservations_of_account", reservations.c.account_id, reservations.c.position)
+Index("reservations_of_round", reservations.c.task_sha256, reservations.c.round_id)
 
 # Owner: registry. Tokens are stored hashed.
 tokens = Table(
@@ -160,3 +173,13 @@ consent_states = Table(
     Column("valid_until_ms", BigInteger, nullable=False),
 )
 Index("consent_states_by_purpose", consent_states.c.purpose, consent_states.c.device_id)
+
+
+def create_tables(connection: Connection) -> None:
+    """Create what is missing; raises `StateCorrupt` if a table there has other columns."""
+    metadata.create_all(connection)
+    present = inspect(connection)
+    for name, table in metadata.tables.items():
+        columns = {column["name"] for column in present.get_columns(name)}
+        if columns != set(table.columns.keys()):
+            raise StateCorrupt(f"table {name} has the columns of another version of tacit")

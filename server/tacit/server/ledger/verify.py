@@ -185,12 +185,37 @@ def verify_export(
     """
     is_export = path.is_dir() and not (path / DATABASE_FILE).exists()
     contents = read_export(path) if is_export else read_database(path)
+    directory = path if is_export else None
+    return verify_contents(contents, ledger_key, known, compose, directory, witnesses)
+
+
+def verify_contents(
+    contents: LedgerContents,
+    ledger_key: bytes | None = None,
+    known: Sequence[bytes] = (),
+    compose: Compose | None = None,
+    directory: Path | None = None,
+    witnesses: Quorum = NO_QUORUM,
+) -> VerificationReport:
+    """Verify what was read of a ledger.
+
+    Args:
+        contents: what it published.
+        ledger_key: as in `verify_export`.
+        known: as in `verify_export`.
+        compose: as in `verify_export`.
+        directory: the export it was read from, None where it comes from a database.
+        witnesses: as in `verify_export`.
+
+    Raises:
+        VerificationFailed: with every finding.
+    """
     findings: list[str] = []
     if ledger_key is not None and contents.keys.ledger_key != ledger_key:
         raise VerificationFailed(("the ledger's key is not the one that was pinned",))
     trees = {name: _check_log(name, contents, findings) for name in LOGS}
-    if is_export:
-        _check_files(path, trees, findings)
+    if directory is not None:
+        _check_files(directory, trees, findings)
     agreeing = _check_known(known, contents, trees, findings)
     cosigned = _check_witnesses(witnesses, contents, findings)
     findings.extend(

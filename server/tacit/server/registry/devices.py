@@ -12,7 +12,7 @@ from sqlalchemy import insert, select, update
 from tacit.privacy.errors import BadSignature
 from tacit.privacy.signatures import PUBLIC_KEY_BYTES, key_id, verify
 from tacit.server.errors import InvalidRequest, Unauthenticated
-from tacit.server.ledger.database import Database
+from tacit.server.ledger.database import Database, retried
 from tacit.server.ledger.tables import devices, tokens
 
 ENROL_CONTEXT = "enrol"
@@ -53,6 +53,7 @@ class DeviceRegistry:
         """Return the key of an enrolled device, None for an unknown one."""
         return self._public_keys.get(device_id)
 
+    @retried
     def create_tokens(
         self, population: str, count: int, expires_at_ms: int, now_ms: int
     ) -> list[str]:
@@ -79,6 +80,7 @@ class DeviceRegistry:
             connection.execute(insert(tokens), rows)
         return made
 
+    @retried
     def enrol(self, token: str, public_key: bytes, proof: bytes, now_ms: int) -> Device:
         """Consume a token and remember the device that proved possession of its key.
 
