@@ -21,7 +21,6 @@ from tacit.server import tls
 from tacit.server.errors import BadConfig, LogRolledBack, VerificationFailed
 from tacit.server.ledger.config import LedgerConfig
 from tacit.server.ledger.node import LedgerNode
-from tacit.server.ledger.verify import verify_export
 from tacit.server.witness import WitnessConfig, WitnessServer
 from tacit.v1 import ledger_pb2
 
@@ -127,13 +126,13 @@ def test_everything_published_carries_a_quorum(deployment: Any, witnesses: Witne
     assert size <= 2048, f"receipt of {size} bytes"
     # What was cosigned is kept, and the offline verifier reads past it.
     deployment.stop()
-    report = verify_export(deployment.state_dir, key, witnesses=quorum)
+    report = deployment.verify(ledger_key=key, witnesses=quorum)
     assert report.checkpoints == report.governance_size + report.consent_size
     assert set(report.witnesses) == {one.name for one in witnesses.keys}
     assert min(report.witnesses.values()) >= 2
     stranger = Quorum((Witness("witness.example/w9", SigningKey(b"\7" * 32).public_key),), 1)
     with pytest.raises(VerificationFailed, match="1 of 1 witnesses saw 0 of its"):
-        verify_export(deployment.state_dir, key, witnesses=stranger)
+        deployment.verify(ledger_key=key, witnesses=stranger)
 
 
 def test_a_witness_that_is_away_costs_its_cosignature_only(
@@ -155,14 +154,13 @@ def test_a_witness_that_is_away_costs_its_cosignature_only(
         witnesses.start(2)
 
 
-def test_a_restored_old_state_does_not_start(
-    deployment: Any, witnesses: Witnesses, tmp_path: pathlib.Path
-) -> None:
+def test_a_restored_old_state_does_not_start(deployment: Any, witnesses: Witnesses) -> None:
     deployment.open_account()
     deployment.client("gateway").checkpoint(ledger_pb2.LOG_GOVERNANCE)
     deployment.stop()
-    backup = tmp_path / "backup"
-    shutil.copytree(deployment.state_dir, backup)
+    backup = deployment.keep_copy()
+    anchor = deployment.config.anchor_dir
+    shutil.copytree(anchor, anchor.with_suffix(".copy"))
     # It goes on: one more entry, cosigned, as a spend would be.
     deployment.start()
     deployment.client("operator").append_governance(
@@ -170,11 +168,11 @@ def test_a_restored_old_state_does_not_start(
     )
     deployment.client("gateway").checkpoint(ledger_pb2.LOG_GOVERNANCE)
     deployment.stop()
-    shutil.rmtree(deployment.state_dir)
-    shutil.copytree(backup, deployment.state_dir)
-    # What a node keeps on this machine may have been restored too; witnesses were not.
-    for kept in tmp_path.rglob("*.anchor"):
-        shutil.rmtree(kept, ignore_errors=True)
+    deployment.put_back(backup)
+    deployment.write_config(witnesses=witnesses.document())
+    # The anchor on this machine was restored with it; the witnesses were not.
+    shutil.rmtree(anchor)
+    shutil.copytree(anchor.with_suffix(".copy"), anchor)
     with pytest.raises(LogRolledBack, match="rolled back"):
         LedgerNode(LedgerConfig.load(deployment.config_path))
 
