@@ -46,13 +46,13 @@ def test_kept_in_step_and_rebuilt_it_is_the_same(steps: list[Any]) -> None:
     standing = standing_of(BudgetAccount("main", "shop", "user", 8.0, 1e-6, {"learn": 8.0}))
     kept = Composition(standing, rows)
     for position, (step, number, purpose, z) in enumerate(steps):
-        still_open = [n for n, one in enumerate(rows) if one.settled_at is None]
+        still_open: list[int] = [n for n, one in enumerate(rows) if one.settled_at is None]
         if step == "reserve":
             new = reservation(len(rows), purpose, z)
             rows.append(ReservationRow(new, position, None))
             kept.reserved(new)
         elif still_open:
-            place = still_open[number % len(still_open)]
+            place = still_open[int(number) % len(still_open)]
             held = rows[place].reservation
             moved = rules.commit(held, "cd") if step == "commit" else rules.abort(held)
             rows[place] = ReservationRow(moved, rows[place].position, position)

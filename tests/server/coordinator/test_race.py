@@ -43,6 +43,10 @@ def start(deployment: Any, new_world: Callable[..., Any], task_id: str = "task")
     return world
 
 
+def reservation_of(world: Any) -> Callable[[int], Any]:
+    return lambda n: world.ledger.reservations.get(f"{world.config.task_id}/{n}")
+
+
 def fields(config: Any) -> dict[str, Any]:
     return {name: getattr(config, name) for name in config.__dataclass_fields__}
 
@@ -103,9 +107,7 @@ def test_of_different_tasks_the_cap_stops_one(
     account = deployment.account(cap, quotas={"learn": cap})
     deployment.client("operator").append_governance("account", account.to_json())
     for world in (first, second):
-        world.reservation = lambda n, world=world: world.ledger.reservations.get(
-            f"{world.config.task_id}/{n}"
-        )
+        world.reservation = reservation_of(world)
     ends = run_both([first, second], deployment.keys["coordinator"])
     assert sum(isinstance(one, Exhausted) for one in ends) >= 1
     shown = deployment.client("coordinator").show_budget("main")

@@ -173,7 +173,8 @@ def main() -> None:
     task = TaskManifest.from_json(parse_canonical(Path(task_path).read_bytes()))
     ACCOUNTANT.wait_until_ready()
     # Without torch, whose import would be most of the time.
-    vars(node_module)["Accountant"] = lambda: ACCOUNTANT
+    module: Any = node_module
+    module.Accountant = lambda: ACCOUNTANT
     point = int(first)
     for plan in task.rounds[: int(count)]:
         reading, writing = os.pipe()
