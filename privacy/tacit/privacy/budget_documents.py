@@ -91,7 +91,7 @@ class CommitDocument:
     Attributes:
         reservation_id: the reservation.
         release_sha256: hex digest of the noised sum it paid for.
-        epsilon: ε of everything reserved or committed on the account, this included.
+        epsilon: lifetime ε, of everything ever reserved or committed on the account, this included.
         target_delta: δ of that ε.
     """
 
