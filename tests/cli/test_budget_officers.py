@@ -184,7 +184,7 @@ def test_reject_and_withdraw(ledger: Running) -> None:
     assert ledger.run("reject", "alice", digest, "--reason", "my mistake").exit_code == 0
     refused(ledger.run("approve", "bob", digest, "--yes"), 1, "was rejected before")
     text, _ = show("history", ledger.state)
-    assert "ended by bob" in text
+    assert "ended by bob (“no need”)" in text
     assert "ended by alice" in text
 
 
@@ -236,6 +236,23 @@ def test_what_cannot_be_proposed(ledger: Running, tmp_path: Path) -> None:
     refused(nowhere, 2, "--ledger HOST:PORT")
     refused(run("propose", tmp_path, "--cap", 2, *GOOD, "--key", ledger.keys["alice"]), 2, "demo")
     assert ledger.size() == before
+
+
+def test_alerts_can_be_replaced_and_taken_away(ledger: Running) -> None:
+    both = ledger.run("propose", "alice", "--alert", 0.9, "--no-alerts", *GOOD)
+    refused(both, 2, "--alert or --no-alerts")
+    for options, left in ((("--alert", 0.7, "--alert", 0.9), [0.7, 0.9]), (("--no-alerts",), [])):
+        asked = ledger.read("propose", "alice", *options, *GOOD)
+        ledger.read("approve", "bob", asked["change_sha256"], "--yes")
+        _, document = show("show", ledger.state)
+        assert document["accounts"][0]["alert_thresholds"] == left
+
+
+def test_a_ledger_that_does_not_run_is_one_line(ledger: Running) -> None:
+    address = ledger.deployment.server.address
+    ledger.deployment.stop()
+    where = ("--ledger", address, "--ca", ledger.ca, "--key", ledger.keys["alice"])
+    refused(run("propose", "--cap", 2, *GOOD, *where), 1, "did not answer")
 
 
 def test_keys_are_made_once_and_for_their_owner(tmp_path: Path) -> None:

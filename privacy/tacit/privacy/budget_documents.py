@@ -91,8 +91,8 @@ class CommitDocument:
     Attributes:
         reservation_id: the reservation.
         release_sha256: hex digest of the noised sum it paid for.
-        epsilon: ε of everything reserved or committed on the account, this included: as the
-            reservation left it, or as it is when this is recorded.
+        epsilon: lifetime ε, of everything ever reserved or committed on the account, this
+            included: as the reservation left it, or as it is when this is recorded.
         target_delta: δ of that ε.
     """
 

@@ -64,6 +64,7 @@ def key(file: Path, name: str, person: str | None, as_json: bool) -> None:
 @click.option("--delta", type=float, help="δ; earlier spends are composed at it too.")
 @click.option("--population-size", type=int, help="Users expected; δ must lie below one over it.")
 @click.option("--alert", type=float, multiple=True, help="Fraction of the cap; replaces all.")
+@click.option("--no-alerts", is_flag=True, help="Take all thresholds away.")
 @click.option("--window-days", type=int, help="Least days between refreshes; 0 for no window.")
 @click.option("--approver", multiple=True, metavar="KEY_ID", help="Approver; replaces all.")
 @click.option("--unit", help="Only user exists.")
@@ -89,7 +90,7 @@ def propose(
     with officer_client(state, ledger, ca, key) as (client, signing_key):
         view = read_account(client, account)
         terms = None if refresh else _terms(view.standing.account.terms, asked)
-        if refresh and any(value not in (None, ()) for value in asked.values()):
+        if refresh and any(value not in (None, (), False) for value in asked.values()):
             raise click.UsageError("expected --refresh alone: it keeps the terms as they are")
         now_ms = time.time_ns() // 1_000_000
         change = ChangeDocument(
@@ -178,7 +179,9 @@ def _terms(before: AccountTerms, asked: dict[str, Any]) -> AccountTerms:
         changes["population_size"] = asked["population_size"]
     if asked["window_days"] is not None:
         changes["window_days"] = asked["window_days"] or None
-    if asked["alert"]:
+    if asked["alert"] and asked["no_alerts"]:
+        raise click.UsageError("expected --alert or --no-alerts, got both")
+    if asked["alert"] or asked["no_alerts"]:
         changes["alert_thresholds"] = asked["alert"]
     if asked["approver"]:
         changes["approvers"] = asked["approver"]

@@ -263,10 +263,11 @@ def _account_after(console: Console, after: AccountAfter) -> None:
 def _note(step: BudgetStep) -> str:
     """Return what officers did in a step, or which alerts it gave; empty for neither."""
     if step.kind == "account.change":
-        return f"{step.name}; asked for by {step.officers[0]}."
+        return f"{step.name}; asked for by {step.officers[0]} (“{step.reason}”)."
     if step.officers:
         done = "approved" if step.kind == "account.approval" else "ended"
-        return f"{step.name}; proposed by {step.officers[0]}, {done} by {step.officers[1]}."
+        why = f" (“{step.reason}”)" if step.reason else ""
+        return f"{step.name}; proposed by {step.officers[0]}, {done} by {step.officers[1]}{why}."
     if step.alerts:
         reached = " and ".join(f"{one:.6g}" for one in step.alerts)
         return f"alert: window {step.window} reached {reached} of its cap."

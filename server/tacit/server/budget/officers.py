@@ -79,7 +79,12 @@ def read_account(client: LedgerClient, account_id: str | None) -> AccountView:
 
 
 def account_views(entries: Iterable[bytes]) -> dict[str, AccountView]:
-    """Return account id to what the entries tell of it."""
+    """Return account id to what the entries tell of it.
+
+    Raises:
+        FailedPrecondition: An entry is about an account or a change that none before it opened.
+        PrivacyError: An entry is malformed.
+    """
     views: dict[str, AccountView] = {}
     for data in entries:
         entry = GovernanceEntry.parse(data)
@@ -88,7 +93,12 @@ def account_views(entries: Iterable[bytes]) -> dict[str, AccountView]:
             standing = AccountStanding.opened(account, entry.recorded_at_ms)
             views[account.account_id] = AccountView(standing)
         elif entry.kind.startswith("account."):
-            _apply(views, entry)
+            try:
+                _apply(views, entry)
+            except KeyError:
+                raise FailedPrecondition(
+                    "the log decides on an account or a change that is not in it; verify the ledger"
+                ) from None
     return views
 
 

@@ -39,6 +39,7 @@ class BudgetStep:
         alerts: Thresholds that the window reached by it.
         change_sha256: Of an officer's entry, the change; empty for other kinds.
         officers: Who proposed it, then who approved or rejected it.
+        reason: What the entry's signer gave as one; empty for kinds without.
     """
 
     index: int
@@ -57,6 +58,7 @@ class BudgetStep:
     alerts: tuple[float, ...]
     change_sha256: str
     officers: tuple[str, ...]
+    reason: str
 
     def to_json(self) -> dict[str, object]:
         """Return the step as a document."""
@@ -133,6 +135,7 @@ class _Timeline:
                 alerts=alerts,
                 change_sha256=event.change_sha256,
                 officers=self._officers(event.change_sha256),
+                reason=str(entry.body.get("reason", "")),
             )
         )
 

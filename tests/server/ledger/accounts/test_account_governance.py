@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import delete, insert
 
-from tacit.privacy.account_change_documents import ApprovalDocument
+from tacit.privacy.account_change_documents import ApprovalDocument, ChangeDocument
 from tacit.privacy.account_documents import AccountDocument
 from tacit.privacy.accounting import GaussianEvent, epsilon_bound, round_up
 from tacit.privacy.accounting_modes import PoissonEvent
 from tacit.privacy.budget_account import AccountTerms
 from tacit.privacy.budget_documents import ReserveDocument
-from tacit.privacy.errors import BadParameter, ChangeRefused, PrivacyError
+from tacit.privacy.errors import BadDocument, BadParameter, ChangeRefused, PrivacyError
 from tacit.server.errors import (
     AlreadyExists,
     Exhausted,
     FailedPrecondition,
     NotFound,
+    PermissionDenied,
     Refused,
 )
 from tacit.server.ledger.tables import account_standings, devices
@@ -30,6 +35,10 @@ from tacit.server.ledger.tables import account_standings, devices
 DELTA = 1e-6
 DAY_MS = 86_400_000
 TEN_YEARS_MS = 3653 * DAY_MS
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def composed(*zs: float, delta: float = DELTA) -> float:
@@ -591,3 +600,100 @@ def test_a_database_from_before_changes_stands_as_it_was_opened(desk: Any) -> No
     desk.reopen()
     assert desk.figures() == (composed(8.0), composed(8.0))
     assert desk.standing().window == 1
+
+
+class TestWire:
+    """The same through signed requests: roles are checked before any rule."""
+
+    def test_only_officers_sign_changes_and_officers_sign_nothing_else(
+        self, deployment: Any
+    ) -> None:
+        operator = deployment.client("operator")
+        account = deployment.governed_account(cap=8.0)
+        operator.append_governance("account", account.to_json())
+        digest = operator.show_budget("main").standing_sha256
+        raised = dataclasses.replace(account.account().terms, cap_epsilon=9.0)
+        change = ChangeDocument("main", digest, "because", now_ms() + DAY_MS, raised)
+        alice, bob = (
+            deployment.client("officer", key=deployment.officers[name]) for name in ("alice", "bob")
+        )
+        for client in (operator, deployment.client("coordinator")):
+            with pytest.raises(PermissionDenied, match="needs role officer"):
+                client.append_governance("account.change", change.to_json())
+        with pytest.raises(PermissionDenied, match="needs role operator"):
+            alice.append_governance("account", deployment.account(account_id="b").to_json())
+        with pytest.raises(PermissionDenied, match="needs role coordinator"):
+            alice.reserve(deployment.reserve(deployment.task()))
+        alice.append_governance("account.change", change.to_json())
+        approval = ApprovalDocument("main", change.sha256()).to_json()
+        with pytest.raises(FailedPrecondition, match="nobody approves their own request"):
+            alice.append_governance("account.approval", approval)
+        assert bob.append_governance("account.approval", approval) == 2
+        shown = operator.show_budget("main")
+        assert (float(shown.cap_epsilon), shown.window) == (9.0, 1)
+        assert shown.standing_sha256 != digest
+
+    def test_a_reserve_tells_what_it_reached(self, deployment: Any) -> None:
+        cap = composed(8.0)
+        account = deployment.governed_account(cap=cap, alert_thresholds=(0.5, 1.0))
+        deployment.client("operator").append_governance("account", account.to_json())
+        task, coordinator = deployment.task(), deployment.client("coordinator")
+        coordinator.append_governance("task", task.to_json())
+        reply = coordinator.reserve(deployment.reserve(task, 1))
+        assert [one.threshold for one in reply.alerts] == ["0.5", "1.0"]
+        assert (reply.window, float(reply.window_epsilon)) == (1, cap)
+        assert coordinator.show_budget("main").alerts == reply.alerts
+
+
+def test_twins_approved_at_once_take_effect_once(desk: Any) -> None:
+    desk.open_account()
+    desk.now += 31 * DAY_MS
+    changes = [desk.change(None, reason=f"twin {number}") for number in range(8)]
+    digests = [desk.propose(change, "alice") for change in changes]
+    start = threading.Barrier(len(digests))
+
+    def approve(digest: str) -> bool:
+        start.wait()
+        try:
+            desk.approve(digest, "bob")
+        except ChangeRefused:
+            return False
+        return True
+
+    with ThreadPoolExecutor(len(digests)) as pool:
+        assert sum(pool.map(approve, digests)) == 1
+    assert desk.standing().window == 2
+    assert desk.replayed().standings["main"] == desk.standing()
+
+
+class TestKeys:
+    def test_an_officers_key_never_changes_hands(self, desk: Any) -> None:
+        path = desk.directory / "ledger.json"
+        config = json.loads(path.read_text())
+        for one in config["principals"]:
+            if one["name"] == "alice-phone":
+                one["person"] = "mallory"
+        path.write_text(json.dumps(config))
+        before = (desk.directory / "state" / "keys.json").read_bytes()
+        desk.close()
+        with pytest.raises(BadDocument, match="cannot change hands from alice to mallory"):
+            desk.open_node()
+        assert (desk.directory / "state" / "keys.json").read_bytes() == before
+
+    def test_an_officer_who_left_approves_nothing_and_stays_verifiable(self, desk: Any) -> None:
+        desk.open_account()
+        desk.agree(terms(desk, cap_epsilon=9.0))
+        waiting = desk.propose(desk.change(terms(desk, cap_epsilon=10.0)), "alice")
+        path = desk.directory / "ledger.json"
+        config = json.loads(path.read_text())
+        config["principals"] = [
+            one for one in config["principals"] if not one["name"].startswith("alice")
+        ]
+        path.write_text(json.dumps(config))
+        desk.reopen()
+        refused(desk, lambda: desk.approve(waiting, "bob"), "no officer any more")
+        named = desk.change(terms(desk, cap_epsilon=11.0))
+        refused(desk, lambda: desk.propose(named, "bob"), "is no officer of this ledger")
+        without_alice = desk.change(terms(desk, approvers=desk.approvers("bob", "carol")))
+        desk.approve(desk.propose(without_alice, "bob"), "carol")
+        assert not desk.replayed().findings
