@@ -187,6 +187,8 @@ class TestConsentOnly:
         for word in ("epsilon", "delta", "accountant", "ε", "DP", "neighboring"):
             assert word not in text
         assert "Raw profiles do not leave the device." in text
+        (card,) = release_facts(read_database(deployment.state_dir), Accountant())
+        assert (card.claim, card.to_json()["trust_level"]) == (None, "consent-only")
 
     def test_an_account_opened_since_ends_it(self, deployment: Any) -> None:
         task = at_level(deployment, "consent-only")
