@@ -32,11 +32,10 @@ from tacit.server.ledger.governance import (
     KIND_ROLES,
     check_account,
     check_release,
-    check_round,
     check_task,
-    check_unpaid_release,
 )
 from tacit.server.ledger.keys import PublicKeys
+from tacit.server.ledger.level_rules import check_round, check_unpaid_release
 
 
 @dataclass(slots=True)
