@@ -22,10 +22,12 @@ from tacit.privacy.accounting import (
 )
 from tacit.privacy.budget import ReservationState, composed_events
 from tacit.privacy.checkpoint import verify_checkpoint
+from tacit.privacy.cosignature import NO_QUORUM, Quorum, witnesses_of
 from tacit.privacy.errors import PrivacyError
 from tacit.privacy.merkle import EMPTY_ROOT, MerkleTree, leaf_hash
 from tacit.privacy.receipt import LEAF_BYTES, LEAF_VERSION
 from tacit.privacy.release import ReleaseManifest
+from tacit.privacy.signed_note import verifier_key
 from tacit.privacy.task import TaskManifest
 from tacit.privacy.tiles import tile_paths, verify_tiles
 from tacit.privacy.trust import CLAIMS, claim_context
@@ -115,6 +117,8 @@ class VerificationReport:
         governance_root, consent_root: hex.
         checkpoints: number of signed checkpoints verified.
         known_checkpoints: number of checkpoints from elsewhere that agree.
+        log_keys: verifier keys of the logs, as C2SP tools and witnesses read them.
+        witnesses: witness asked for → number of checkpoints it cosigned.
         accounts, releases: what was spent and released.
         accountant: what recomputed ε, with version, and what it was checked against.
         unit, neighboring_relation: what the ε are about; each account and release also carries its
@@ -129,6 +133,8 @@ class VerificationReport:
     consent_root: str
     checkpoints: int
     known_checkpoints: int
+    log_keys: tuple[str, ...]
+    witnesses: Mapping[str, int]
     accounts: tuple[AccountReport, ...]
     releases: tuple[ReleaseReport, ...]
     accountant: str
@@ -153,6 +159,7 @@ def verify_export(
     ledger_key: bytes | None = None,
     known: Sequence[bytes] = (),
     compose: Compose | None = None,
+    witnesses: Quorum = NO_QUORUM,
 ) -> VerificationReport:
     """Verify an exported directory, a node's state directory, or its database file.
 
@@ -163,6 +170,9 @@ def verify_export(
             back or forked after one of them does not agree with it.
         compose: the accountant; by default the ledger's own, confirmed by Opacus and
             dp-accounting, or by dp-accounting alone where Opacus is not installed.
+        witnesses: who must have cosigned the newest checkpoint of each log. A node asks for that
+            when it starts, stops, or proves something; a database that is written to meanwhile
+            may be ahead of it.
 
     Raises:
         VerificationFailed: with every finding.
@@ -176,6 +186,7 @@ def verify_export(
     if is_export:
         _check_files(path, trees, findings)
     agreeing = _check_known(known, contents, trees, findings)
+    cosigned = _check_witnesses(witnesses, contents, findings)
     findings.extend(
         f"consent leaf {index}: expected {LEAF_BYTES} bytes of version 1"
         for index, data in enumerate(contents.logs[CONSENT].entries)
@@ -196,6 +207,10 @@ def verify_export(
         consent_root=trees[CONSENT].root().hex(),
         checkpoints=sum(len(contents.logs[name].notes) for name in LOGS),
         known_checkpoints=agreeing,
+        log_keys=tuple(
+            verifier_key(contents.keys.origins[name], contents.keys.ledger_key) for name in LOGS
+        ),
+        witnesses=cosigned,
         accounts=_accounts(history, accountant),
         releases=tuple(
             _release(one, history.tasks[one.task_sha256], accountant)
@@ -316,6 +331,32 @@ def _check_known(
         else:
             agreeing += 1
     return agreeing
+
+
+def _check_witnesses(
+    quorum: Quorum, contents: LedgerContents, findings: list[str]
+) -> dict[str, int]:
+    """Check that a quorum cosigned the end of each log; returns what each witness cosigned."""
+    counts = dict.fromkeys((one.name for one in quorum.witnesses), 0)
+    if not counts:
+        return counts
+    for name in LOGS:
+        covered = 0
+        for size, note in enumerate(contents.logs[name].notes, start=1):
+            try:
+                seen = witnesses_of(note, quorum.witnesses)
+            except PrivacyError:
+                continue  # a malformed note is a finding of its own
+            for witness in seen:
+                counts[witness] += 1
+            if len(seen) >= quorum.threshold:
+                covered = size
+        if covered < (total := len(contents.logs[name].notes)):
+            findings.append(
+                f"{name} log: {quorum.threshold} of {len(quorum.witnesses)} witnesses saw "
+                f"{covered} of its {total} entries; what follows nobody else has seen"
+            )
+    return counts
 
 
 def _accounts(history: GovernanceHistory, accountant: Accountant) -> tuple[AccountReport, ...]:

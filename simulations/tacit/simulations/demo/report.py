@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any, cast
 
+from tacit.privacy.cosignature import Quorum
 from tacit.privacy.task import RoundPlan, TaskManifest
 from tacit.privacy.trust import CLAIMS, CONSENT_ONLY
 from tacit.server.coordinator.checkpoint import Checkpoint
@@ -35,7 +36,11 @@ def build_report(
     export = deployment.path("ledger-export")
     shutil.rmtree(export, ignore_errors=True)
     export_ledger(deployment.path("ledger", DATABASE_FILE), export)
-    verified = verify_export(export, deployment.keys["ledger"].public_key)
+    verified = verify_export(
+        export,
+        deployment.keys["ledger"].public_key,
+        witnesses=Quorum((deployment.witness,), 1),
+    )
     task = Checkpoint(deployment.path("coordinator")).task()
     if task is None:
         raise DemoFailed("coordinator left no task")
