@@ -20,6 +20,14 @@ _ADJACENCY = {
     "rounds at level local is visible.",
 }
 
+_SEEN = {
+    "add_remove": "the releases changes the odds of one user having taken part",
+    "replace": "the releases, or every vector that left its device, changes the odds of one user "
+    "holding one thing rather than another",
+    "zero_out": "the releases changes the odds of one user having contributed what it did rather "
+    "than nothing",
+}
+
 
 def explain(statement: AccountStatement) -> tuple[tuple[str, str], ...]:
     """Return (heading, sentences) in reading order.
@@ -91,20 +99,20 @@ def _claim(statement: AccountStatement) -> str:
         f"Everything released from account {account.account_id} for population "
         f"{account.population} is, together, at most ({spent.epsilon!r}, {account.target_delta!r})"
         f"-DP, of a cap of {account.cap_epsilon!r}. "
-        f"{_odds(spent.epsilon)}"
+        f"{_odds(spent.epsilon, spent.neighboring_relation)}"
         f"{_open(statement)}"
     )
 
 
-def _odds(epsilon: float) -> str:
+def _odds(epsilon: float, neighboring_relation: str) -> str:
     factor = math.exp(min(epsilon, math.log(_LARGEST_ODDS)))
     sure = math.ceil(factor / (1.0 + factor) * 1e4) / 1e4  # bounds are rounded up for show, too
     factor = math.ceil(factor * 100.0) / 100.0
     if factor >= _LARGEST_ODDS:
         return "At so large an ε the bound limits hardly anything. "
     return (
-        "Whatever an attacker already knows, seeing the releases changes the odds of one user "
-        f"having taken part by at most a factor of {factor:,.2f} (e^ε), up to the δ below:"
+        f"Whatever an attacker already knows, seeing {_SEEN[neighboring_relation]} by at most a "
+        f"factor of {factor:,.2f} (e^ε), up to the δ below:"
         f" from even odds to at most {sure:.2%} sure. "
     )
 
