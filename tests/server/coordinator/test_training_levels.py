@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from tacit.privacy.local_noise import local_sigma
+from tacit.privacy.task import RoundPlan
 from tacit.server.coordinator.noise import decoded
 from tacit.server.coordinator.plan import learning_epsilon
 from tacit.server.coordinator.training import Trainer
@@ -89,7 +90,7 @@ class TestLocal:
 
     def test_the_learner_knows_the_noise_of_all_devices_together(self, local: Any) -> None:
         local.train()
-        plan = local.plans()[0]
+        plan: RoundPlan = local.plans()[0]
         nothing: npt.NDArray[np.int64] = np.zeros(plan.length, dtype=np.int64)
         one = decoded(nothing, plan, "local", 1).noise_std
         many = decoded(nothing, plan, "local", 50).noise_std

@@ -25,6 +25,12 @@ Z = 8.0
 USUAL = ("central", "local")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def libraries_are_imported() -> None:
+    """The first claim imports them, which on a busy machine outlasts a client's patience."""
+    Accountant().wait_until_ready()
+
+
 def at_level(deployment: Any, level: str, **change: Any) -> TaskManifest:
     task: TaskManifest = deployment.task(rounds=2, z=Z)
     fields: dict[str, Any] = {"trust_level": level, "task_id": f"task-{level}"}
@@ -187,6 +193,8 @@ class TestConsentOnly:
         for word in ("epsilon", "delta", "accountant", "ε", "DP", "neighboring"):
             assert word not in text
         assert "Raw profiles do not leave the device." in text
+        (card,) = release_facts(read_database(deployment.state_dir), Accountant())
+        assert (card.claim, card.to_json()["trust_level"]) == (None, "consent-only")
 
     def test_an_account_opened_since_ends_it(self, deployment: Any) -> None:
         task = at_level(deployment, "consent-only")
@@ -257,6 +265,9 @@ def test_levels_of_one_account_compose_and_the_claim_says_so(deployment: Any) ->
     sections = dict(explain(statement))
     assert {"Trust level central", "Trust level local"} <= set(sections)
     assert "set to zero" in sections["Adjacency"]
+    # That somebody took part at level local is visible, so nothing is said of its odds.
+    assert "rather than nothing" in sections["The claim"]
+    assert "having taken part" not in sections["The claim"]
     report = verify_export(deployment.state_dir)
     assert [one.context["trust_level"] for one in report.releases] == ["central", "local"]
     assert report.releases[0].epsilon == report.releases[1].epsilon

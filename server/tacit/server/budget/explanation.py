@@ -21,6 +21,14 @@ _ADJACENCY = {
     "rounds at level local is visible.",
 }
 
+_SEEN = {
+    "add_remove": "the releases changes the odds of one user having taken part",
+    "replace": "the releases, or every vector that left its device, changes the odds of one user "
+    "holding one thing rather than another",
+    "zero_out": "the releases changes the odds of one user having contributed what it did rather "
+    "than nothing",
+}
+
 
 def explain(statement: AccountStatement) -> tuple[tuple[str, str], ...]:
     """Return (heading, sentences) in reading order.
@@ -99,7 +107,8 @@ def _claim(statement: AccountStatement) -> str:
     return (
         f"Everything ever released from account {account.account_id} for population "
         f"{account.population} is, together, at most ({spent.epsilon!r}, {account.target_delta!r})"
-        f"-DP: lifetime ε. {_capped(statement)}{_odds(spent.epsilon)}"
+        f"-DP: lifetime ε. {_capped(statement)}"
+        f"{_odds(spent.epsilon, spent.neighboring_relation)}"
         f"{_open(statement)}"
     )
 
@@ -111,15 +120,15 @@ def _capped(statement: AccountStatement) -> str:
     return f"Of it {which} has spent ε {window!r}, of a cap of {cap!r}{over}. "
 
 
-def _odds(epsilon: float) -> str:
+def _odds(epsilon: float, neighboring_relation: str) -> str:
     factor = math.exp(min(epsilon, math.log(_LARGEST_ODDS)))
     sure = math.ceil(factor / (1.0 + factor) * 1e4) / 1e4  # bounds are rounded up for show, too
     factor = math.ceil(factor * 100.0) / 100.0
     if factor >= _LARGEST_ODDS:
         return "At so large an ε the bound limits hardly anything. "
     return (
-        "Whatever an attacker already knows, seeing the releases changes the odds of one user "
-        f"having taken part by at most a factor of {factor:,.2f} (e^ε), up to the δ below:"
+        f"Whatever an attacker already knows, seeing {_SEEN[neighboring_relation]} by at most a "
+        f"factor of {factor:,.2f} (e^ε), up to the δ below:"
         f" from even odds to at most {sure:.2%} sure. "
     )
 

@@ -19,6 +19,8 @@ from tacit.privacy.trust import ASSUMPTIONS, CENTRAL, CLAIMS, LOCAL, exclusions
 from tacit.server.budget.accountant import Accountant
 from tacit.server.budget.statement import account_statements
 from tacit.server.ledger.contents import LedgerContents
+from tacit.server.ledger.log import GOVERNANCE
+from tacit.server.ledger.replay import replay_governance
 
 TYPE = "tacit.privacy-facts/1"
 _CHECKED = {
@@ -175,4 +177,30 @@ def release_facts(contents: LedgerContents, accountant: Accountant) -> tuple[Rel
                     cap_epsilon=step.cap_epsilon,
                 )
             )
-    return tuple(cards)
+    return (*cards, *_of_populations_without_account(contents, accountant))
+
+
+def _of_populations_without_account(
+    contents: LedgerContents, accountant: Accountant
+) -> tuple[ReleaseFacts, ...]:
+    """Derive the cards of releases that no account paid for, all of trust level consent-only."""
+    history = replay_governance(contents.logs[GOVERNANCE].entries, contents.keys, accountant)
+    with_account = {account.population for account in history.accounts.values()}
+    return tuple(
+        ReleaseFacts(
+            ledger_key=contents.keys.ledger_key.hex(),
+            release=release,
+            task=history.tasks[release.task_sha256],
+            paid=(),
+            claim=None,
+            # The card of a release that paid nothing holds none of these.
+            lifetime_epsilon=0.0,
+            lifetime_delta=0.0,
+            window=0,
+            window_epsilon=0.0,
+            cap_epsilon=0.0,
+        )
+        for population, releases in history.releases.items()
+        if population not in with_account
+        for release in releases
+    )

@@ -25,11 +25,10 @@ from tacit.server.ledger.config import officers_of
 from tacit.server.ledger.governance import (
     KIND_ROLES,
     check_release,
-    check_round,
     check_task,
-    check_unpaid_release,
 )
 from tacit.server.ledger.keys import PublicKeys
+from tacit.server.ledger.level_rules import check_round, check_unpaid_release
 from tacit.server.ledger.replay_accounts import AccountReplay
 
 

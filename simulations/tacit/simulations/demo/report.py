@@ -109,7 +109,7 @@ def _privacy(
         "cap_epsilon": account.cap_epsilon,
         "epsilon_released": account.released_epsilon,
         "epsilon_in_release": released.epsilon,
-        "epsilon_on_devices_at_most": exposure["together"]["epsilon"],
+        "epsilon_on_devices_at_most": exposure.get("together", {}).get("epsilon", 0.0),
         "devices": exposure,
         "trust": task.trust_level,
         "participation_bound": task.participation_bound,

@@ -171,9 +171,10 @@ class Fleet:
                 // count,
                 "recommend_ms_per_device": 1000 * recommend_s / max(1, len(decisions)),
             },
-            # The account of the device that was exposed most, as that device states it.
+            # The account of the device that was exposed most, as that device states it; after a
+            # resume nobody may have contributed to this process, but accounts go on.
             "exposure": max(
-                (d.exposure() for d in contributors or self.devices[:1]),
+                (d.exposure() for d in contributors or self.devices),
                 key=lambda one: one.epsilon or 0.0,
             ).to_json(),
         }
