@@ -13,6 +13,8 @@ from tacit.server.errors import ServerError
 from tacit.server.ledger.database import DATABASE_FILE
 from tacit.server.ledger.keys import KEYS_FILE
 from tacit.simulations import audit as audits
+from tacit.simulations.audit_bounds import Bounds, Claim
+from tacit.simulations.audit_report import AuditReport
 from tacit.simulations.errors import SimulationError
 
 
@@ -62,12 +64,17 @@ def _check_is_state(path: Path) -> None:
     )
 
 
-def _print_report(report: audits.AuditReport) -> None:
+def _print_report(report: AuditReport) -> None:
     for known in report.calibration:
         click.echo(
-            f"auditor      {known.mechanism} {known.setting:g}: true ε {known.true_epsilon:.3f}, "
-            f"median bound {known.median_bound:.3f}, exceeded in {known.n_exceeding} of "
-            f"{known.n_runs} runs"
+            f"auditor      {known.mechanism} {known.setting:g}, {known.bound}: true ε "
+            f"{known.true_epsilon:.3f}, median bound {known.median_bound:.3f}, exceeded in "
+            f"{known.n_exceeding} of {known.n_runs} runs"
+            + (
+                f"; claimed {known.claimed_epsilon:.3f}, refuted in {known.n_refuting}"
+                if known.claimed_epsilon < known.true_epsilon
+                else ""
+            )
         )
     for result in report.noise:
         click.echo(
@@ -81,39 +88,29 @@ def _print_report(report: audits.AuditReport) -> None:
             f"sensitivity  {one.statistic}: at most {one.largest_change:.5f} L in {one.n_trials} "
             f"pairs, {one.n_clipped} clipped, {one.n_refused} refused"
         )
-    canaries = report.canaries
-    click.echo(
-        f"canaries     {canaries.n_correct} of {canaries.n_guesses} guesses right, "
-        f"{canaries.n_canaries} canaries: refutes ε up to {canaries.refuted_epsilon:.3f}, "
-        f"claimed {canaries.claimed_epsilon:.3f} at δ {canaries.delta:g}"
-    )
+    _print_canaries("popularity/1", report.canaries.bounds, report.canaries.claim)
+    for training in report.trainings:
+        name = training.shape.task_id or f"default {training.shape.learner}"
+        if training.bounds is None:
+            click.echo(f"canaries     {name}: not covered: {training.not_covered}")
+            continue
+        _print_canaries(f"{name}, all rounds", training.bounds, training.claim)
     if report.ledger is not None:
         click.echo(
             f"ledger       {report.ledger.path}: {len(report.ledger.plans)} planned rounds, "
-            f"{report.ledger.n_releases} releases"
+            f"{len(report.ledger.releases)} releases"
         )
     if report.findings:
         click.echo("VIOLATION DETECTED")
         for finding in report.findings:
             click.echo(f"  {finding}")
-        return
-    click.echo(f"no violation detected at power {_power(report)}")
+    click.echo(report.record().statement)
 
 
-def _power(report: audits.AuditReport) -> str:
-    """Say what would have been caught, and how surely."""
-    noise = ", ".join(
-        f"{power:.3f} against noise of {scale} of its scale"
-        for scale, power in report.noise_power.items()
-    )
-    canaries = ", ".join(
-        f"{power:.2f} against noise of {scale} of its scale"
-        for scale, power in report.canaries.power.items()
-    )
-    trials = sum(one.n_trials for one in report.sensitivity)
-    clipped = sum(one.n_clipped for one in report.sensitivity)
-    return (
-        f"{noise} (white box, false alarms {audits.ALPHA:g} a test); {clipped} of {trials} pairs "
-        f"would have shown a missing clip; canaries at {report.canaries.confidence:.0%} "
-        f"confidence: {canaries}"
+def _print_canaries(name: str, found: Bounds, claim: Claim) -> None:
+    refuted = ", ".join(f"{value:.3f} ({bound})" for bound, value in found.refuted_epsilon.items())
+    click.echo(
+        f"canaries     {name}: {found.n_correct} of {found.n_guesses} guesses right, "
+        f"{found.n_canaries} canaries: refute ε up to {refuted}; claimed {claim.epsilon:.3f} at δ "
+        f"{claim.delta:g}"
     )
