@@ -53,7 +53,8 @@ class Deployment:
         self.authority = authority
         self.node_key = SigningKey.generate(os.urandom)
         self.keys = {
-            role: SigningKey.generate(os.urandom) for role in ("gateway", "coordinator", "operator")
+            role: SigningKey.generate(os.urandom)
+            for role in ("gateway", "coordinator", "operator", "auditor")
         }
         directory.mkdir(parents=True, exist_ok=True)
         certificate = issue(authority, ["localhost", "127.0.0.1"])

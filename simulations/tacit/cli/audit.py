@@ -9,13 +9,17 @@ from rich.console import Console
 
 from tacit.cli._progress import Bars
 from tacit.cli._report_file import check_writable, write_report
+from tacit.privacy.errors import PrivacyError
 from tacit.server.errors import ServerError
 from tacit.server.ledger.database import DATABASE_FILE
 from tacit.server.ledger.keys import KEYS_FILE
 from tacit.simulations import audit as audits
 from tacit.simulations.audit_bounds import Bounds, Claim
+from tacit.simulations.audit_record import LedgerAccess, record_audit
 from tacit.simulations.audit_report import AuditReport
 from tacit.simulations.errors import SimulationError
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
@@ -27,7 +31,27 @@ from tacit.simulations.errors import SimulationError
     type=click.Path(dir_okay=False, path_type=Path),
     help="Also write the report to FILE.",
 )
-def audit(state: Path | None, json_file: Path | None) -> None:
+@click.option(
+    "--record",
+    is_flag=True,
+    help="Append the outcome, good or bad, to the governance log of STATE's ledger, running or "
+    "stopped. Elsewhere than in a demo's state this needs the three options below.",
+)
+@click.option(
+    "--ledger-config", type=_FILE, metavar="FILE", help="The ledger node's configuration."
+)
+@click.option("--auditor-key", type=_FILE, metavar="FILE", help="Signing key of role auditor.")
+@click.option(
+    "--authority", type=_FILE, metavar="FILE", help="Certificate the node's TLS rests on."
+)
+def audit(
+    state: Path | None,
+    json_file: Path | None,
+    record: bool,
+    ledger_config: Path | None,
+    auditor_key: Path | None,
+    authority: Path | None,
+) -> None:
     """Look for privacy violations: noise, sampling, sensitivity, canaries; exit 1 on a violation.
 
     STATE is a demo's state directory, an exported ledger, or a ledger node's state: it is verified,
@@ -38,6 +62,10 @@ def audit(state: Path | None, json_file: Path | None) -> None:
     check_writable(json_file)
     if state is not None:
         _check_is_state(state)
+    named = (ledger_config, auditor_key, authority)
+    access = _access(state, named) if record else None
+    if access is None and any(named):
+        raise click.UsageError("expected --record together with the options it uses")
     try:
         with Bars(Console(stderr=True)) as bars:
             report = audits.audit(state, on_step=bars.count)
@@ -46,8 +74,30 @@ def audit(state: Path | None, json_file: Path | None) -> None:
     _print_report(report)
     if json_file is not None:
         write_report(json_file, report.to_json())
+    if access is not None:
+        try:
+            index = record_audit(report, access)
+        except (ServerError, SimulationError, PrivacyError) as error:
+            raise click.ClickException(f"not recorded: {error}") from None
+        click.echo(f"recorded as entry {index} of the governance log")
     if report.findings:
         raise SystemExit(1)
+
+
+def _access(state: Path | None, named: tuple[Path | None, ...]) -> LedgerAccess:
+    """Find configuration, key and authority: as named, or where a demo's state has them."""
+    if state is None:
+        raise click.UsageError("--record: expected the STATE whose ledger is to hold the outcome")
+    usual = (
+        state / "ledger" / "config.json",
+        state / "keys" / "auditor.key",
+        state / "tls" / "authority.pem",
+    )
+    options = ("--ledger-config", "--auditor-key", "--authority")
+    for option, given, path in zip(options, named, usual, strict=True):
+        if given is None and not path.is_file():
+            raise click.UsageError(f"--record: expected {option} FILE, for there is no {path}")
+    return LedgerAccess(*(given or path for given, path in zip(named, usual, strict=True)))
 
 
 def _check_is_state(path: Path) -> None:

@@ -146,6 +146,11 @@ def _print_report(report: VerificationReport) -> None:
             f"  release       {release.population} {release.version}: ε {release.epsilon}, "
             f"δ {release.target_delta}"
         )
+    for audit in report.audits:
+        click.echo(
+            f"  audit         {audit.report_sha256[:16]}… of {audit.log_size} entries, "
+            f"{audit.tool}: {audit.statement}"
+        )
     click.echo(
         f"  accounting    per {report.unit}, {report.neighboring_relation}, every round assumed; "
         f"{report.accountant}"
@@ -153,6 +158,8 @@ def _print_report(report: VerificationReport) -> None:
 
 
 def _summary(entry: GovernanceEntry) -> str:
+    if entry.kind == "audit":
+        return f"{str(entry.body.get('report_sha256'))[:16]}…: {entry.body.get('statement')}"
     for field in ("reservation_id", "task_id", "account_id", "notice_id"):
         if field in entry.body:
             return str(entry.body[field])

@@ -1,4 +1,4 @@
-"""What canaries refute: three lower bounds from the same guesses, and the claim they are held to."""
+"""What canaries refute: three lower bounds on epsilon, and the claim they are held to."""
 
 from __future__ import annotations
 
@@ -144,9 +144,7 @@ def n_guesses_for(n_canaries: int, mu: float) -> int:
         n_guesses = 2 * round(n_canaries * share / 2)
         rng = np.random.default_rng(_PILOT_SEED)
         found = [
-            _one_run_mu(
-                n_canaries, n_guesses, _pilot_correct(n_canaries, n_guesses, 2.0 * mu, rng)
-            )
+            _one_run_mu(n_canaries, n_guesses, _pilot_correct(n_canaries, n_guesses, 2.0 * mu, rng))
             for _ in range(_PILOT_RUNS)
         ]
         if (median := float(np.median(found))) > most:

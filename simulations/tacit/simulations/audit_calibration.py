@@ -150,9 +150,7 @@ def _judge(
                 f"auditor: no power: claim refuted in {refuting} of {len(values)}: {what}"
             )
     elif median < near * truth:
-        findings.append(
-            f"auditor: no power: median {median:.4g} of epsilon {truth:.4g}: {what}"
-        )
+        findings.append(f"auditor: no power: median {median:.4g} of epsilon {truth:.4g}: {what}")
     return Calibration(
         mechanism,
         setting,

@@ -47,8 +47,7 @@ class LedgerResult:
             "log_size": self.log_size,
             "log_root": self.log_root,
             "tasks": [
-                {"task_id": task.task_id, "task_sha256": task.digest().hex()}
-                for task in self.tasks
+                {"task_id": task.task_id, "task_sha256": task.digest().hex()} for task in self.tasks
             ],
             "releases": [{"population": name, "version": n} for name, n in self.releases],
             "plans": [plan.to_json() for plan in self.plans],

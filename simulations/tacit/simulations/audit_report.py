@@ -130,7 +130,9 @@ class AuditReport:
         multipliers = [result.noise_multiplier for result in self.noise]
         subject = f"{len(multipliers)} settings, z {min(multipliers):.6g} to {max(multipliers):.6g}"
         noise = [result.test for result in self.noise]
-        tests.append(AuditTest("noise", subject, _any(noise), min(1.0, ALPHA * len(noise)), against))
+        tests.append(
+            AuditTest("noise", subject, _any(noise), min(1.0, ALPHA * len(noise)), against)
+        )
         against = {f"a rate of {ratio} times": p for ratio, p in self.sampling_power.items()}
         for rate in self.sampling:
             tests.append(AuditTest("sampling", f"rate {rate.rate}", _any([rate]), ALPHA, against))

@@ -50,9 +50,7 @@ class CanaryEvidence:
         squares = np.einsum("ij,ij->i", values[alone], values[alone])
         products = np.einsum("ij,ij->i", values[alone], at[alone])
         self.own += np.bincount(users[alone], squares, minlength=sent.n_users)
-        self._centred += np.bincount(
-            users[alone], products - squares / 2.0, minlength=sent.n_users
-        )
+        self._centred += np.bincount(users[alone], products - squares / 2.0, minlength=sent.n_users)
         rows = np.flatnonzero(touched > 1)
         if not len(rows):
             return
@@ -98,11 +96,11 @@ class CanaryEvidence:
         scaled = inverse * right
         if not matrix.shape[1]:
             return scaled
-        if self._inner is None:
-            self._inner = np.linalg.inv(
-                np.eye(matrix.shape[1]) + matrix.T @ (inverse * matrix)
-            )
-        return np.asarray(scaled - inverse * (matrix @ (self._inner @ (matrix.T @ scaled))))
+        inner = self._inner
+        if inner is None:
+            inner = np.eye(matrix.shape[1]) + matrix.T @ (inverse * matrix)
+            inner = self._inner = np.asarray(np.linalg.inv(inner), dtype=np.float64)
+        return np.asarray(scaled - inverse * (matrix @ (inner @ (matrix.T @ scaled))))
 
     def _matrix(self) -> FloatArray:
         if len(self._shared) > 1:

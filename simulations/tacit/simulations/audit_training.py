@@ -200,9 +200,7 @@ def _train(
         total = integer_round_sum(cohort, plan, context, present, _DIGEST)
         noised = noise.noised(total, plan, os.urandom)
         history.append(noise.decoded(noised, plan))
-        sent = contributions(
-            canaries, context, plan, task_digest=_DIGEST, device_secrets=secrets
-        )
+        sent = contributions(canaries, context, plan, task_digest=_DIGEST, device_secrets=secrets)
         background = integer_round_sum(ordinary, plan, context, others, _DIGEST)
         evidence.add(sent, noised - background, noise_multiplier * plan.integer_norm)
         if on_round is not None:

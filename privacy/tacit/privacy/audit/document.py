@@ -97,7 +97,7 @@ class AuditDocument:
             return f"violation detected: {len(self.findings)} {plural}"
         least: dict[tuple[str, str], float] = {}
         for test in self.tests:
-            for what, chance in test.power.items():
+            for what, chance in sorted(test.power.items()):  # canonical JSON has no order
                 least[test.name, what] = min(chance, least.get((test.name, what), 1.0))
         stated = "; ".join(
             f"{chance:.3f} against {what} ({name})" for (name, what), chance in least.items()

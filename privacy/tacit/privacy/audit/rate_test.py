@@ -58,7 +58,9 @@ def rate_power(n_trials: int, rate: float, alpha: float, actual_rate: float) -> 
     """Compute the probability that `rate_test` fails a draw whose rate is another.
 
     Args:
-        n_trials, rate, alpha: as given to `rate_test`.
+        n_trials: as given to `rate_test`.
+        rate: likewise.
+        alpha: likewise.
         actual_rate: what the broken draw has, in (0, 1).
 
     Raises:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from tacit.privacy.accounting import EpsilonClaim
+from tacit.privacy.audit import AuditDocument
 from tacit.privacy.budget import Reservation
 from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.task import TaskManifest
@@ -35,6 +36,7 @@ class ReleaseFacts:
         claim: Of these reservations, recomputed and confirmed by every accountant in it.
         lifetime_epsilon: Of everything reserved or committed on its account when it was released.
         cap_epsilon: The account's cap.
+        audits: Those recorded in the log that derived this release again; they may come after it.
     """
 
     ledger_key: str
@@ -44,6 +46,7 @@ class ReleaseFacts:
     claim: EpsilonClaim
     lifetime_epsilon: float
     cap_epsilon: float
+    audits: tuple[AuditDocument, ...]
 
     def to_json(self) -> dict[str, object]:
         """Return the card."""
@@ -104,6 +107,16 @@ class ReleaseFacts:
                 }
                 for check in claim.cross_checks
             ],
+            "audits": [
+                {
+                    "report_sha256": audit.report_sha256,
+                    "tool": audit.tool,
+                    "log_size": audit.log_size,
+                    "statement": audit.statement,
+                    "findings": list(audit.findings),
+                }
+                for audit in self.audits
+            ],
             "exclusions": list(EXCLUSIONS),
             "implementation": f"tacit {version('tacit')} derived this card; the ledger does not "
             "record what the coordinator ran",
@@ -144,6 +157,11 @@ def release_facts(contents: LedgerContents, accountant: Accountant) -> tuple[Rel
                     claim=accountant.claim(events, release.target_delta),
                     lifetime_epsilon=step.spent_epsilon,
                     cap_epsilon=statement.account.cap_epsilon,
+                    audits=tuple(
+                        one
+                        for one in statement.audits
+                        if (release.population, release.version) in one.releases
+                    ),
                 )
             )
     return tuple(cards)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from tacit.privacy.accounting import EpsilonClaim
 from tacit.privacy.accounting_quick import epsilon_without_libraries
+from tacit.privacy.audit import AuditDocument
 from tacit.privacy.budget import BudgetAccount, Reservation, ReservationState, composed_events
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.release import ReleaseManifest
@@ -37,6 +38,7 @@ class AccountStatement:
         tasks: Tasks that pay from it, in order of publication.
         releases: Releases of its population, in order.
         steps: What moved it, in order of the log.
+        audits: Records of audits in the log, of whatever account, in order.
     """
 
     account: BudgetAccount
@@ -47,6 +49,7 @@ class AccountStatement:
     tasks: tuple[TaskManifest, ...]
     releases: tuple[ReleaseManifest, ...]
     steps: tuple[BudgetStep, ...]
+    audits: tuple[AuditDocument, ...] = ()
 
     def count(self, state: ReservationState) -> int:
         """Return the number of reservations in a state."""
@@ -167,4 +170,5 @@ def _statement(
         tasks=tasks,
         releases=tuple(history.releases.get(account.population, ())),
         steps=steps,
+        audits=tuple(history.audits),
     )

@@ -13,7 +13,7 @@ from tacit.privacy.signatures import PUBLIC_KEY_BYTES, SigningKey, key_id
 from tacit.server.errors import BadConfig
 from tacit.server.ledger.log import CONSENT, GOVERNANCE
 
-ROLES = ("gateway", "coordinator", "operator")
+ROLES = ("gateway", "coordinator", "operator", "auditor")
 _ORIGIN = re.compile(r"[0-9A-Za-z._-]{1,100}")
 _KEYS = (
     "state_dir",

@@ -71,6 +71,13 @@ releases = Table(
     Column("body", LargeBinary, nullable=False),
     Column("position", BigInteger, nullable=False),
 )
+audits = Table(
+    "audits",
+    metadata,
+    Column("report_sha256", String(64), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("position", BigInteger, nullable=False),
+)
 
 # Owner: budget.BudgetStore. `ordinal` is the order of reservation.
 reservations = Table(

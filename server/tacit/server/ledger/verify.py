@@ -83,6 +83,25 @@ class ReleaseReport:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditSummary:
+    """One audit that an auditor recorded.
+
+    Attributes:
+        report_sha256: hex; names it.
+        tool: what audited.
+        log_size: how much of the governance log it audited.
+        statement: its outcome, derived again from its fields.
+        findings: what it found.
+    """
+
+    report_sha256: str
+    tool: str
+    log_size: int
+    statement: str
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class VerificationReport:
     """A ledger that holds together.
 
@@ -94,6 +113,7 @@ class VerificationReport:
         checkpoints: number of signed checkpoints verified.
         known_checkpoints: number of checkpoints from elsewhere that agree.
         accounts, releases: what was spent and released.
+        audits: what auditors recorded; a ledger that holds together may hold a bad outcome.
         accountant: what recomputed ε, with version, and what it was checked against.
         unit, neighboring_relation: what the ε are about.
     """
@@ -108,6 +128,7 @@ class VerificationReport:
     known_checkpoints: int
     accounts: tuple[AccountReport, ...]
     releases: tuple[ReleaseReport, ...]
+    audits: tuple[AuditSummary, ...]
     accountant: str
     unit: str
     neighboring_relation: str
@@ -170,6 +191,10 @@ def verify_export(
             ReleaseReport(one.population, one.version, one.epsilon, one.target_delta)
             for releases in history.releases.values()
             for one in releases
+        ),
+        audits=tuple(
+            AuditSummary(one.report_sha256, one.tool, one.log_size, one.statement, one.findings)
+            for one in history.audits
         ),
         accountant=(
             f"{example.accountant} {example.accountant_version}, cross-checked with "

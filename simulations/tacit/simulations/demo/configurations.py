@@ -12,7 +12,7 @@ ORIGIN = "tacit.demo"
 
 
 def ledger_config(deployment: Deployment) -> dict[str, object]:
-    """Configure the ledger node, which knows the three other servers' keys."""
+    """Configure the ledger node, which knows everybody else's keys."""
     return {
         "state_dir": str(deployment.path("ledger")),
         "address": deployment.address("ledger"),
@@ -22,7 +22,7 @@ def ledger_config(deployment: Deployment) -> dict[str, object]:
         "origin": ORIGIN,
         "principals": [
             {"name": role, "role": role, "public_key": deployment.keys[role].public_key.hex()}
-            for role in ("operator", "gateway", "coordinator")
+            for role in ("operator", "gateway", "coordinator", "auditor")
         ],
     }
 

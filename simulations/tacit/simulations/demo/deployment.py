@@ -2,7 +2,7 @@
 
 STATE/
   demo.json          what was asked
-  keys/              signing keys of ledger, operator, gateway, coordinator (0600)
+  keys/              signing keys of ledger, operator, gateway, coordinator, auditor (0600)
   tls/               the deployment's own authority and server certificate
   ledger/            the ledger node: database, blobs
   flower/            SuperNode key, CLI profile; the SuperLink keeps its messages in memory
@@ -34,7 +34,7 @@ from tacit.server.coordinator.superlink import FlowerFiles
 
 POPULATION = "demo"
 ACCOUNT = "demo"
-ROLES = ("ledger", "operator", "gateway", "coordinator")
+ROLES = ("ledger", "operator", "gateway", "coordinator", "auditor")
 _MAX_SOCKET_PATH = 100
 
 
