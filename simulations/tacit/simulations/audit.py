@@ -34,7 +34,7 @@ _N_TRIALS = 100
 _SETTINGS = ((1.0, 4096), (4.0, 16_384), (0.5, 32_767))  # z and L where no state is given
 _CANARY_NOISE = 4.0
 _SAMPLING = ((0.01, 200_000), (0.5, 200_000))
-_WRONG_RATES = (1.05, 1.2)
+_WRONG_RATES = (1.1, 1.2)
 _WRONG_SCALES = (0.95, 0.9, 0.5)
 
 OnStep = Callable[[str, int, int], None]

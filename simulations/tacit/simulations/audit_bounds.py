@@ -12,7 +12,13 @@ import numpy.typing as npt
 
 from tacit.privacy.accounting import GaussianEvent, epsilon_bound, epsilon_lower
 from tacit.privacy.accounting_closed_form import LATTICE
-from tacit.privacy.audit import independent_trials_mu, one_run_epsilon, one_run_mu
+from tacit.privacy.audit import (
+    f_dp_refutes,
+    independent_trials_mu,
+    one_run_epsilon,
+    one_run_mu,
+    one_run_p_value,
+)
 
 CONFIDENCE = 0.99
 DELTA = 1e-6
@@ -101,17 +107,42 @@ def bounds(
     n_correct = correct_guesses(scores, coins, n_guesses)
     mu = {F_DP: _one_run_mu(n_canaries, n_guesses, n_correct)}
     if threshold is not None:
-        said_in = scores > threshold
-        mu[INDEPENDENT] = independent_trials_mu(
-            int(coins.sum()),
-            int((coins & ~said_in).sum()),
-            int((~coins).sum()),
-            int((~coins & said_in).sum()),
-            CONFIDENCE,
-        )
+        mu[INDEPENDENT] = independent_mu(scores, coins, threshold)
     epsilon = {ONE_RUN: _one_run_epsilon(n_canaries, n_guesses, n_correct)}
     epsilon |= {name: epsilon_of(value) for name, value in mu.items()}
     return Bounds(n_canaries, n_guesses, n_correct, epsilon, mu)
+
+
+def refuting(
+    scores: FloatArray,
+    coins: BoolArray,
+    n_guesses: int,
+    claim: Claim,
+    threshold: float | None = None,
+) -> tuple[str, ...]:
+    """Name the bounds that refute a claim, as ``bounds(…).refuting(claim)`` does but quickly."""
+    n_canaries, n_correct = len(coins), correct_guesses(scores, coins, n_guesses)
+    found: list[str] = []
+    level = 1.0 - CONFIDENCE
+    if one_run_p_value(n_canaries, n_guesses, n_correct, claim.epsilon, DELTA) < level:
+        found.append(ONE_RUN)
+    if f_dp_refutes(n_canaries, n_guesses, n_correct, claim.mu, CONFIDENCE):
+        found.append(F_DP)
+    if threshold is not None and independent_mu(scores, coins, threshold) > claim.mu:
+        found.append(INDEPENDENT)
+    return tuple(found)
+
+
+def independent_mu(scores: FloatArray, coins: BoolArray, threshold: float) -> float:
+    """Bound mu from scores that are independent given the coins; "in" is above the threshold."""
+    said_in = scores > threshold
+    return independent_trials_mu(
+        int(coins.sum()),
+        int((coins & ~said_in).sum()),
+        int((~coins).sum()),
+        int((~coins & said_in).sum()),
+        CONFIDENCE,
+    )
 
 
 def correct_guesses(scores: FloatArray, coins: BoolArray, n_guesses: int) -> int:

@@ -24,9 +24,11 @@ from tacit.simulations.audit_bounds import (
     BoolArray,
     Bounds,
     Claim,
+    FloatArray,
     bounds,
     fair_coins,
     n_guesses_for,
+    refuting,
 )
 from tacit.simulations.engine import integer_round_sum
 
@@ -90,14 +92,15 @@ def canary_test(
     secrets = [os.urandom(_SECRET_BYTES) for _ in range(cohort.n_users)]
     total = integer_round_sum(cohort, plan, {}, secrets, _DIGEST)
     noised = noise.noised(total, plan, os.urandom)
-    scores = noised[:N_CANARIES] / integer_target(plan.integer_norm, plan.length)
-    found = bounds(scores, coins, n_guesses, threshold=0.5)
+    seen = noised[:N_CANARIES] / integer_target(plan.integer_norm, plan.length)
+    found = bounds(seen, coins, n_guesses, threshold=0.5)
     power: Power = {}
     for name, scale in WRONG_SCALES.items():
         refuted = dict.fromkeys(found.refuted_epsilon, 0)
         for run in range(_POWER_RUNS):
             rng = np.random.default_rng([seed, 2, run])
-            for one in gaussian_bounds(noise_multiplier * scale, n_guesses, rng).refuting(claim):
+            drawn, scores = _gaussian(noise_multiplier * scale, rng)
+            for one in refuting(scores, drawn, n_guesses, claim, threshold=0.5):
                 refuted[one] += 1
             if on_run is not None:
                 on_run()
@@ -120,9 +123,13 @@ def gaussian_bounds(noise_multiplier: float, n_guesses: int, rng: np.random.Gene
 
     Bounds are taken as `canary_test` takes them: same canaries, delta and confidence.
     """
-    coins = rng.random(N_CANARIES) < 0.5
-    scores = coins + noise_multiplier * rng.normal(size=N_CANARIES)
+    coins, scores = _gaussian(noise_multiplier, rng)
     return bounds(scores, coins, n_guesses, threshold=0.5)
+
+
+def _gaussian(noise_multiplier: float, rng: np.random.Generator) -> tuple[BoolArray, FloatArray]:
+    coins = rng.random(N_CANARIES) < 0.5
+    return coins, coins + noise_multiplier * rng.normal(size=N_CANARIES)
 
 
 def cohort_of(coins: BoolArray, rng: np.random.Generator) -> Profiles:

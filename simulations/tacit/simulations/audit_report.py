@@ -126,19 +126,19 @@ class AuditReport:
         tests = [
             AuditTest("auditor", "known mechanisms", _any(self.calibration), 1e-6, {}),
         ]
-        against = {f"noise of {scale} of its scale": p for scale, p in self.noise_power.items()}
+        against = {f"noise x{scale}": p for scale, p in self.noise_power.items()}
         multipliers = [result.noise_multiplier for result in self.noise]
         subject = f"{len(multipliers)} settings, z {min(multipliers):.6g} to {max(multipliers):.6g}"
         noise = [result.test for result in self.noise]
         tests.append(
             AuditTest("noise", subject, _any(noise), min(1.0, ALPHA * len(noise)), against)
         )
-        against = {f"a rate of {ratio} times": p for ratio, p in self.sampling_power.items()}
+        against = {f"rate x{ratio}": p for ratio, p in self.sampling_power.items()}
         for rate in self.sampling:
             tests.append(AuditTest("sampling", f"rate {rate.rate}", _any([rate]), ALPHA, against))
         for one in self.sensitivity:
             share = one.n_clipped / one.n_trials
-            power = {"a missing clip, each pair of cohorts": share}
+            power = {"a missing clip, a pair of cohorts": share}
             tests.append(AuditTest("sensitivity", one.statistic, _any([one]), 0.0, power))
         z = self.canaries.claim.noise_multipliers[0]
         tests.append(
@@ -180,7 +180,4 @@ def _any(results: Sequence[_Result]) -> bool:
 
 def _best(power: Power) -> dict[str, float]:
     """Take for each broken scale the bound that sees it best."""
-    return {
-        f"noise of {scale} of its scale": max(of_bound.values())
-        for scale, of_bound in power.items()
-    }
+    return {f"noise x{scale}": max(of_bound.values()) for scale, of_bound in power.items()}

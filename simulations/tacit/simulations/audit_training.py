@@ -36,6 +36,7 @@ from tacit.simulations.audit_bounds import (
     bounds,
     fair_coins,
     n_guesses_for,
+    refuting,
 )
 from tacit.simulations.audit_canaries import (
     ORDINARY_ITEMS,
@@ -224,8 +225,7 @@ def _power(evidence: CanaryEvidence, found: Bounds, claim: Claim, seed: int) -> 
         scores = evidence.simulated_scores(coins.astype(np.float64), scale, rng)
         refuted = dict.fromkeys(found.refuted_epsilon, 0)
         for run in range(_POWER_RUNS):
-            one = bounds(scores[:, run], coins[:, run], found.n_guesses)
-            for bound in one.refuting(claim):
+            for bound in refuting(scores[:, run], coins[:, run], found.n_guesses, claim):
                 refuted[bound] += 1
         power[name] = {bound: count / _POWER_RUNS for bound, count in refuted.items()}
     return power

@@ -95,12 +95,16 @@ class AuditDocument:
         if self.findings:
             plural = "finding" if len(self.findings) == 1 else "findings"
             return f"violation detected: {len(self.findings)} {plural}"
-        least: dict[tuple[str, str], float] = {}
+        least: dict[str, dict[str, float]] = {}
         for test in self.tests:
+            of_test = least.setdefault(test.name, {})
             for what, chance in sorted(test.power.items()):  # canonical JSON has no order
-                least[test.name, what] = min(chance, least.get((test.name, what), 1.0))
+                of_test[what] = min(chance, of_test.get(what, 1.0))
         stated = "; ".join(
-            f"{chance:.3f} against {what} ({name})" for (name, what), chance in least.items()
+            ", ".join(f"{chance:.3f} against {what}" for what, chance in power.items())
+            + f" ({name})"
+            for name, power in least.items()
+            if power
         )
         return f"no violation detected at power {stated or '0: nothing was tested'}"
 

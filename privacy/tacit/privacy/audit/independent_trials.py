@@ -17,11 +17,11 @@ from __future__ import annotations
 from statistics import NormalDist
 
 from tacit.privacy._parameters import natural, open_unit, positive_integer
-from tacit.privacy.audit.binomial import binomial_pmf
+from tacit.privacy.audit.binomial import binomial_cdf
 from tacit.privacy.errors import BadParameter
 
 _NORMAL = NormalDist()
-_HALVINGS = 40
+_HALVINGS = 30
 
 
 def independent_trials_mu(
@@ -66,6 +66,6 @@ def rate_upper_limit(n_hits: int, n_trials: int, level: float) -> float:
     low, high = hits / trials, 1.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2.0
-        refuted = middle >= 1.0 or float(binomial_pmf(trials, middle)[: hits + 1].sum()) < level
+        refuted = middle >= 1.0 or binomial_cdf(hits, trials, middle) < level
         low, high = (low, middle) if refuted else (middle, high)
     return high
