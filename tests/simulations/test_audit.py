@@ -92,6 +92,17 @@ class TestTheRealBuild:
         broken = [one for one in results if one.mechanism == "broken Gaussian"]
         assert {one.bound: one.n_refuting for one in broken}[INDEPENDENT] == RUNS
 
+    @pytest.mark.parametrize("statistic", KNOWN_STATISTICS)
+    def test_one_user_moves_each_sum_by_at_most_l(self, statistic: str) -> None:
+        result = audit_sensitivity.sensitivity_test(statistic, 100, 1)
+        assert result.findings == ()
+        assert 0.9 < result.largest_change <= 1.0
+
+    def test_cohorts_are_drawn_at_their_rates(self) -> None:
+        results = audits.sampling_results()
+        assert len(results) == 2
+        assert all(not result.findings for result in results)
+
 
 class TestMutants:
     @pytest.mark.parametrize("scale", [0.5, 0.9])
