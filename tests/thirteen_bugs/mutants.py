@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import pathlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -16,10 +17,9 @@ import numpy as np
 from tacit.client import session
 from tacit.client.contribution import compute
 from tacit.client.participation import ParticipationLog
-from tacit.client.statistics import contribution
 from tacit.privacy import accounting_closed_form, budget, discrete_gaussian, quantize
 from tacit.privacy.arrays import pack_arrays
-from tacit.privacy.audit import f_dp, independent_trials, noise_test
+from tacit.privacy.audit import f_dp_refutes, independent_trials_mu, noise_test
 from tacit.privacy.blocks import IntegerBlocks
 from tacit.server.coordinator import training
 from tacit.server.coordinator.learners import SpectralLearner
@@ -28,6 +28,10 @@ from tacit.server.gateway import round as rounds
 from tacit.simulations import audit_sensitivity
 from tacit.simulations.factorization import poisson
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+OURS = tuple(
+    str(ROOT / folder) for folder in ("client", "privacy", "server", "simulations", "tests")
+)
 MUTANTS: dict[str, Callable[[], None]] = {}
 
 
@@ -37,11 +41,12 @@ def mutant(apply: Callable[[], None]) -> Callable[[], None]:
 
 
 def replace(real: Any, broken: Any) -> None:
-    """Put `broken` wherever a loaded module of the project holds `real`."""
+    """Put `broken` wherever a loaded module of the project, or of its tests, holds `real`."""
     held = [
         (module, name)
         for module in list(sys.modules.values())
-        if module.__name__.startswith("tacit.")
+        if str(getattr(module, "__file__", "")).startswith(OURS)
+        if module.__file__ != __file__
         for name, value in list(vars(module).items())
         if value is real
     ]
@@ -210,7 +215,8 @@ def zeros_left_out() -> None:
             kept = np.asarray(self)
             return kept[kept != 0].astype(*arguments, **named)
 
-    replace(compute, lambda *arguments: compute(*arguments).view(Sparse))
+    real = compute
+    replace(real, lambda *arguments: real(*arguments).view(Sparse))
 
 
 @mutant
@@ -259,14 +265,14 @@ def smallest_cohort_ignored() -> None:
 
 @mutant
 def auditor_sees_no_noise() -> None:
-    real = noise_test.noise_test
+    real = noise_test
     replace(real, lambda *arguments: dataclasses.replace(real(*arguments), findings=()))
 
 
 @mutant
 def auditor_refutes_nothing() -> None:
-    replace(f_dp.f_dp_refutes, lambda *arguments: False)
-    replace(independent_trials.independent_trials_mu, lambda *arguments: 0.0)
+    replace(f_dp_refutes, lambda *arguments: False)
+    replace(independent_trials_mu, lambda *arguments: 0.0)
 
 
 @mutant
@@ -278,6 +284,3 @@ def _unchecked(blocks: Any, clipping_norm: float, integer_norm: int, streams: An
     scale = quantize.integer_target(integer_norm, blocks.length) / clipping_norm
     scaled = np.clip(np.rint(blocks.values * scale), -(2.0**40), 2.0**40)
     return IntegerBlocks(blocks.indptr, blocks.rows, scaled.astype(np.int64), blocks.n_rows)
-
-
-assert contribution is not None  # imported so that `replace` finds what it holds

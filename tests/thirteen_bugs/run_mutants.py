@@ -22,6 +22,7 @@ import tacit.client
 import tacit.server.ledger.serving  # noqa: F401 - loaded before any child is forked
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+QUIETLY = ("-q", "-p", "no:cacheprovider", "--tb=no", "--assert=plain", "--timeout=60")
 
 
 class Outcomes:
@@ -53,7 +54,7 @@ def outcomes(name: str, tests: list[str]) -> dict[str, str]:
                 contextlib.redirect_stdout(nowhere),
                 contextlib.redirect_stderr(nowhere),
             ):
-                pytest.main(["-q", "-p", "no:cacheprovider", *tests], plugins=[collected])
+                pytest.main([*QUIETLY, *tests], plugins=[collected])
         finally:
             with os.fdopen(writing, "w") as pipe:
                 json.dump(collected.of, pipe)
@@ -74,6 +75,13 @@ def main() -> None:
         name: tests for bug in bugs for name, tests in bug["mutants"].items()
     }
     everything = sorted({test for tests in wanted.values() for test in tests})
+    with (
+        pathlib.Path(os.devnull).open("w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        # Test modules are loaded here, once; `mutants.replace` reaches what they hold too.
+        pytest.main([*QUIETLY, "--collect-only", *everything])
     found = {"none": outcomes("none", everything)}
     found |= {name: outcomes(name, tests) for name, tests in wanted.items() if name in MUTANTS}
     json.dump(found, sys.stdout)
