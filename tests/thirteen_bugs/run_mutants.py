@@ -7,6 +7,7 @@ tests cost. Prints mutant → test → "passed" or "failed"; "none" is the real 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import pathlib
@@ -15,11 +16,7 @@ import warnings
 from typing import Any
 
 import pytest
-from mutants import MUTANTS
-
-import tacit.cli.audit
-import tacit.client
-import tacit.server.ledger.serving  # noqa: F401 - loaded before any child is forked
+from mutants import MUTANTS  # type: ignore[import-not-found]  # beside this script
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 QUIETLY = ("-q", "-p", "no:cacheprovider", "--tb=no", "--assert=plain", "--timeout=60")
@@ -69,6 +66,8 @@ def outcomes(name: str, tests: list[str]) -> dict[str, str]:
 
 def main() -> None:
     os.chdir(ROOT)
+    for module in ("tacit.cli.audit", "tacit.client", "tacit.server.ledger.serving"):
+        importlib.import_module(module)  # before any child is forked
     warnings.simplefilter("ignore", DeprecationWarning)  # of fork in a process with threads
     bugs = json.loads((pathlib.Path(__file__).parent / "bugs.json").read_text(encoding="utf-8"))
     wanted: dict[str, list[str]] = {

@@ -65,7 +65,8 @@ class CanaryEvidence:
 
     def information(self) -> FloatArray:
         """Return ``mu^2`` of each canary, ``(m,)``: what its coin shifts, in noise."""
-        return self.own + np.einsum("ij,ij->i", self._matrix(), self._matrix())
+        matrix = self._matrix()
+        return np.asarray(self.own + np.sum(matrix * matrix, axis=1), dtype=np.float64)
 
     def scores(self) -> FloatArray:
         """Return the posterior mean of each coin less one half, ``(m,)``."""

@@ -8,6 +8,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,7 +33,8 @@ def largest_tail(m: int, r: int, v: int, mu: float) -> float:
     slopes = np.exp(-mu * quantiles - mu * mu / 2.0)
     offsets = stats.norm.cdf(quantiles + mu) - slopes * heights
     j = np.arange(r + 1)
-    rows, limits = [], []
+    rows: list[npt.NDArray[np.float64]] = []
+    limits: list[npt.NDArray[np.float64]] = []
     for first in range(1, r + 1):
         right = np.where(j >= first, j / m, 0.0)
         wrong = np.where(j >= first - 1, (r - j) / m, 0.0)
@@ -82,7 +84,9 @@ def test_correct_gaussians_are_never_refuted_and_the_bound_is_the_tighter_one() 
     rng = np.random.default_rng(6)
     m, r = 2000, 200
     for z in (0.5, 1.0, 2.0, 4.0):
-        mu, bounds, one_run = 1.0 / z, [], []
+        mu = 1.0 / z
+        bounds: list[float] = []
+        one_run: list[float] = []
         known: dict[int, tuple[float, float]] = {}
         for _ in range(500):
             coins = rng.random(m) < 0.5

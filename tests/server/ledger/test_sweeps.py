@@ -28,6 +28,7 @@ def test_each_run_of_a_sweep_composes_with_all_before(deployment: Any) -> None:
     deployment.client("operator").append_governance("account", account.to_json())
     coordinator = deployment.client("coordinator")
     events: list[GaussianEvent] = []
+    spent = 0.0
     for number, z in enumerate(NOISE):
         task = deployment.task(1, z, task_id=f"sweep-{number}")
         # The same data under another parameter is another look at it.

@@ -91,7 +91,11 @@ class AuditDocument:
 
     @property
     def statement(self) -> str:
-        """Say the outcome in the only words an audit may use."""
+        """Say the outcome in the only words an audit may use.
+
+        The words belong to `TYPE`: other words need another version, or a log with records of
+        this one no longer verifies.
+        """
         if self.findings:
             plural = "finding" if len(self.findings) == 1 else "findings"
             return f"violation detected: {len(self.findings)} {plural}"
