@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +48,12 @@ def _deployment_type() -> Any:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module.Deployment
+
+
+@pytest.fixture
+def ledger_deployment(tmp_path: Path) -> Iterator[Any]:
+    """A ledger with a released task, whose node the test starts and stops."""
+    deployment = _deployment_type()(tmp_path / "node", make_authority())
+    deployment.run_task()
+    yield deployment
+    deployment.stop()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -18,11 +19,14 @@ from tacit.cli.main import main
 from tacit.client.exposure import exposure_of
 from tacit.client.participation import Participation
 from tacit.privacy.accounting_quick import epsilon_without_libraries
+from tacit.privacy.audit import noise_test
 from tacit.privacy.gaussian_event import GaussianEvent
 from tacit.privacy.release import ReleaseManifest, ReleaseStatement
 from tacit.server.ledger.verify import verify_export
-from tacit.simulations.audit import AuditReport
+from tacit.simulations.audit_bounds import Bounds, Claim
 from tacit.simulations.audit_canaries import CanaryTest
+from tacit.simulations.audit_report import AuditReport, NoiseResult
+from tacit.simulations.audit_training import TrainingCanaries, TrainingShape
 
 BESIDE: tuple[tuple[str, ...], ...] = (
     ("trust_level", "trust"),
@@ -165,6 +169,10 @@ def test_an_installed_release(event: GaussianEvent) -> None:
 
 
 def test_an_audit() -> None:
-    canaries = CanaryTest(2.0, 100, 50, 30, 3.0, 1.0, 1e-5, 0.99, {"0.5": 1.0}, ())
-    report = AuditReport((), (), {}, (), (), canaries, None)
+    bounds = Bounds(100, 50, 30, {"one-run": 1.0}, {})
+    canaries = CanaryTest(Claim.of([2.0]), bounds, 0.99, {}, ())
+    shape = TrainingShape("task-1", "popularity/1", ("popularity/1",), (2.0,), 3.0, 100)
+    trained = TrainingCanaries(shape, Claim.of([2.0]), bounds, 0.99, 1.0, {}, "", ())
+    noise = NoiseResult(2.0, 4096, noise_test(np.arange(100), 1.0, 1e-6))
+    report = AuditReport((), (noise,), {}, (), {}, (), canaries, (trained,), None)
     check(report.to_json(), at_least=2)

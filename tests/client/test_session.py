@@ -453,6 +453,65 @@ def test_an_empty_profile_sends_as_many_bytes_as_a_full_one(tmp_path: Path, worl
     assert values == bytes(2 * N_ITEMS * WIDTH)
 
 
+class Listening(World):
+    """Notes what a session says: each call with its sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[tuple[Any, ...]] = []
+
+    def _hear(self, name: str, *arguments: Any) -> None:
+        self.heard.append((name, *(len(a) if isinstance(a, bytes) else a for a in arguments)))
+
+    def append_consent(self, event: bytes, signature: bytes, known_size: int) -> Receipt:
+        self._hear("append_consent", event, signature, known_size)
+        return super().append_consent(event, signature, known_size)
+
+    def check_in(self, known_size: int) -> CheckIn:
+        self._hear("check_in", known_size)
+        return super().check_in(known_size)
+
+    def fetch_blob(self, sha256: bytes, max_bytes: int) -> bytes:
+        self._hear("fetch_blob", sha256, max_bytes)
+        return super().fetch_blob(sha256, max_bytes)
+
+    def contribute(
+        self,
+        capability: bytes,
+        task_sha256: bytes,
+        round_id: int,
+        values: bytes,
+        noised: bool,
+    ) -> None:
+        self._hear("contribute", capability, task_sha256, round_id, values)
+        super().contribute(capability, task_sha256, round_id, values, noised)
+
+
+@pytest.mark.parametrize("statistic", ["popularity/1", "subspace/1"])
+def test_what_is_said_has_one_shape_with_and_without_data(tmp_path: Path, statistic: str) -> None:
+    """Calls, their order and sizes are those of an empty device; only the vector differs."""
+    heard: list[list[tuple[Any, ...]]] = []
+    vectors: list[bytes] = []
+    for events in (0, 300):
+        world = Listening()
+        length = N_ITEMS if statistic == "popularity/1" else N_ITEMS * WIDTH
+        plan = world.plan(statistic=statistic, length=length)
+        world.publish_task(world.manifest(rounds=(plan,)))
+        folder = tmp_path / str(events)
+        folder.mkdir()
+        with _open(folder) as device:
+            device.enrolled(POPULATION)
+            for n in range(events):
+                device.track("Product Viewed", {"product_id": f"i{n % N_ITEMS}"}, event_id=f"v{n}")
+            device.consent("learn", ["product_view"], True)
+            run(device, DeviceSession(device, world, world.trust))
+        heard.append(world.heard)
+        vectors += [values for _, values in world.contributions]
+    assert heard[0] == heard[1]
+    assert [one[0] for one in heard[0]].count("contribute") == 1
+    assert vectors[0] != vectors[1], "otherwise nothing was compared"
+
+
 # --- consent
 
 

@@ -124,7 +124,8 @@ class Deployment:
         self.authority = authority
         self.node_key = SigningKey.generate(os.urandom)
         self.keys = {
-            role: SigningKey.generate(os.urandom) for role in ("gateway", "coordinator", "operator")
+            role: SigningKey.generate(os.urandom)
+            for role in ("gateway", "coordinator", "operator", "auditor")
         }
         self.officers = {name: SigningKey.generate(os.urandom) for name in ("alice", "bob")}
         directory.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 """The audit of the real build, and of mutants that it or the ledger must flag.
 
 Each mutant is the build with one thing broken on purpose. Statistical checks have a false-alarm
-rate of 1e-6 a test (canaries: 1e-2 as stated, and in fact far below, for the bound is loose on the
-Gaussian), with fresh randomness from the operating system.
+rate of 1e-6 a test (canaries: 1e-2 a bound as stated, and in fact far below), with fresh
+randomness from the operating system.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from tacit.privacy.quantize import IntegerBlocks, RowBlocks, clip, integer_targe
 from tacit.privacy.rounding import RoundingStream
 from tacit.server.coordinator import noise
 from tacit.simulations import audit as audits
-from tacit.simulations import audit_canaries, audit_sensitivity
-from tacit.simulations.audit_calibration import calibrate_auditor
+from tacit.simulations import audit_canaries, audit_sensitivity, audit_training
+from tacit.simulations.audit_bounds import F_DP, INDEPENDENT, ONE_RUN, correct_guesses
+from tacit.simulations.audit_calibration import NOISE_MULTIPLIERS, RUNS, calibrate_auditor
+from tacit.simulations.audit_report import NoiseResult
 from tacit.simulations.errors import BadExperiment
 from tacit.simulations.factorization import poisson
 
@@ -59,21 +61,47 @@ class TestTheRealBuild:
         document = report.to_json()
         assert document["violation_detected"] is False
         assert report.noise_power["0.9"] > 1 - 1e-9
-        assert report.canaries.power["1/4"] > 0.9
+        assert report.canaries.power["1/2"][INDEPENDENT] > 0.9
         assert {one.statistic for one in report.sensitivity} == set(KNOWN_STATISTICS)
-        assert report.canaries.refuted_epsilon > 0, "canaries that see nothing test nothing"
+        refuted = report.canaries.bounds.refuted_epsilon
+        assert set(refuted) == {ONE_RUN, F_DP, INDEPENDENT}
+        assert min(refuted.values()) > 0, "canaries that see nothing test nothing"
+        (training,) = report.trainings
+        assert training.bounds is not None
+        assert training.shape.statistics == ("popularity/1", "feature_gram/1", "subspace/1")
+        assert 0 < training.bounds.refuted_mu[F_DP] < training.claim.mu
+        assert training.power["1/4"][F_DP] > 0.9
+        assert report.not_covered == ()
+        record = report.record()
+        assert document["statement"] == record.statement
+        assert record.statement.startswith("no violation detected at power ")
         phases = {phase: (done, total) for phase, done, total in steps}
-        assert len(phases) == 4
+        assert len(phases) == 5
         assert all(done == total for done, total in phases.values())
 
     def test_auditor_is_calibrated_on_known_mechanisms(self) -> None:
         results = calibrate_auditor(7)
-        assert len(results) == 8
+        assert len(results) == 4 + 3 * 5
         for one in results:
             assert one.findings == ()
             assert one.median_bound < one.true_epsilon
-            least = 0.85 if one.mechanism == "randomized response" else 0.3
-            assert one.median_bound > least * one.true_epsilon
+        gaussian = {(one.setting, one.bound): one for one in results if "Gaussian" in one.mechanism}
+        for z in NOISE_MULTIPLIERS:
+            loose, tighter, near = (gaussian[z, name] for name in (ONE_RUN, F_DP, INDEPENDENT))
+            assert loose.median_bound < tighter.median_bound < near.median_bound
+        broken = [one for one in results if one.mechanism == "broken Gaussian"]
+        assert {one.bound: one.n_refuting for one in broken}[INDEPENDENT] == RUNS
+
+    @pytest.mark.parametrize("statistic", KNOWN_STATISTICS)
+    def test_one_user_moves_each_sum_by_at_most_l(self, statistic: str) -> None:
+        result = audit_sensitivity.sensitivity_test(statistic, 100, 1)
+        assert result.findings == ()
+        assert 0.9 < result.largest_change <= 1.0
+
+    def test_cohorts_are_drawn_at_their_rates(self) -> None:
+        results = audits.sampling_results()
+        assert len(results) == 2
+        assert all(not result.findings for result in results)
 
 
 class TestMutants:
@@ -151,12 +179,26 @@ class TestMutants:
         mutate_noise(monkeypatch, none)
         assert all("too little" in result.test.findings[0] for result in noise_results())
         result = audit_canaries.canary_test(2.0, 1)
-        assert result.n_correct == result.n_guesses
-        (finding,) = result.findings
-        assert "canaries refute epsilon" in finding
+        assert result.bounds.n_correct == result.bounds.n_guesses
+        assert len(result.findings) == 3
+        assert all("canaries refute epsilon" in one for one in result.findings)
+
+    @pytest.mark.parametrize("scale", [0.0, 0.25])
+    def test_too_little_noise_in_a_whole_training(
+        self, monkeypatch: pytest.MonkeyPatch, scale: float
+    ) -> None:
+        def weaker(sigma: float, size: int, random_bytes: Bytes) -> npt.NDArray[np.int64]:
+            if scale == 0.0:
+                return np.zeros(size, np.int64)
+            return sample_discrete_gaussian(sigma * scale, size, random_bytes)
+
+        mutate_noise(monkeypatch, weaker)
+        monkeypatch.setattr(audit_training, "N_TRAINING_CANARIES", 4000)
+        result = audit_training.training_canaries(audit_training.TrainingShape.default(), 1)
+        assert any("the default training refute epsilon" in one for one in result.findings)
 
 
-def noise_results() -> tuple[audits.NoiseResult, ...]:
+def noise_results() -> tuple[NoiseResult, ...]:
     return tuple(audits.noise_result(z, norm) for z, norm in ((1.0, 4096), (4.0, 16_384)))
 
 
@@ -168,5 +210,5 @@ def test_a_statistic_the_audit_does_not_know_is_no_pass() -> None:
 def test_guesses_are_scored_against_the_coins() -> None:
     coins = np.array([True, False, True, False, True, False])
     scores = np.array([9.0, 1.0, 8.0, 7.0, 2.0, 0.0])
-    assert audit_canaries.correct_guesses(scores, coins, 4) == 4
-    assert audit_canaries.correct_guesses(-scores, coins, 4) == 0
+    assert correct_guesses(scores, coins, 4) == 4
+    assert correct_guesses(-scores, coins, 4) == 0

@@ -27,6 +27,7 @@ KINDS = (
     "budget.abort",
     "round",
     "release",
+    "audit",
 )
 
 

@@ -184,6 +184,11 @@ def print_facts(console: Console, card: dict[str, Any]) -> None:
         ("learner", release["learner"]),
         ("model", f"sha256 {release['model_sha256']}"),
         ("task", f"sha256 {release['task_sha256']}"),
+        *(
+            ("audit", f"{one['report_sha256'][:16]}…, {one['tool']}: {one['statement']}")
+            for one in card["audits"]
+        ),
+        *([] if card["audits"] else [("audit", "none recorded")]),
         ("not covered", "; ".join(card["exclusions"])),
         ("implementation", card["implementation"]),
         ("rationale", card["security_rationale"]),

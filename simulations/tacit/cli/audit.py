@@ -9,11 +9,17 @@ from rich.console import Console
 
 from tacit.cli._progress import Bars
 from tacit.cli._report_file import check_writable, write_report
+from tacit.privacy.errors import PrivacyError
 from tacit.server.errors import ServerError
 from tacit.server.ledger.database import DATABASE_FILE
 from tacit.server.ledger.keys import KEYS_FILE
 from tacit.simulations import audit as audits
+from tacit.simulations.audit_bounds import Bounds, Claim
+from tacit.simulations.audit_record import LedgerAccess, record_audit
+from tacit.simulations.audit_report import AuditReport
 from tacit.simulations.errors import SimulationError
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
@@ -25,7 +31,27 @@ from tacit.simulations.errors import SimulationError
     type=click.Path(dir_okay=False, path_type=Path),
     help="Also write the report to FILE.",
 )
-def audit(state: Path | None, json_file: Path | None) -> None:
+@click.option(
+    "--record",
+    is_flag=True,
+    help="Append the outcome, good or bad, to the governance log of STATE's ledger, running or "
+    "stopped. Elsewhere than in a demo's state this needs the three options below.",
+)
+@click.option(
+    "--ledger-config", type=_FILE, metavar="FILE", help="The ledger node's configuration."
+)
+@click.option("--auditor-key", type=_FILE, metavar="FILE", help="Signing key of role auditor.")
+@click.option(
+    "--authority", type=_FILE, metavar="FILE", help="Certificate the node's TLS rests on."
+)
+def audit(
+    state: Path | None,
+    json_file: Path | None,
+    record: bool,
+    ledger_config: Path | None,
+    auditor_key: Path | None,
+    authority: Path | None,
+) -> None:
     """Look for privacy violations: noise, sampling, sensitivity, canaries; exit 1 on a violation.
 
     STATE is a demo's state directory, an exported ledger, or a ledger node's state: it is verified,
@@ -36,6 +62,10 @@ def audit(state: Path | None, json_file: Path | None) -> None:
     check_writable(json_file)
     if state is not None:
         _check_is_state(state)
+    named = (ledger_config, auditor_key, authority)
+    access = _access(state, named) if record else None
+    if access is None and any(named):
+        raise click.UsageError("expected --record together with the options it uses")
     try:
         with Bars(Console(stderr=True)) as bars:
             report = audits.audit(state, on_step=bars.count)
@@ -44,8 +74,30 @@ def audit(state: Path | None, json_file: Path | None) -> None:
     _print_report(report)
     if json_file is not None:
         write_report(json_file, report.to_json())
+    if access is not None:
+        try:
+            index = record_audit(report, access)
+        except (ServerError, SimulationError, PrivacyError) as error:
+            raise click.ClickException(f"not recorded: {error}") from None
+        click.echo(f"recorded as entry {index} of the governance log")
     if report.findings:
         raise SystemExit(1)
+
+
+def _access(state: Path | None, named: tuple[Path | None, ...]) -> LedgerAccess:
+    """Find configuration, key and authority: as named, or where a demo's state has them."""
+    if state is None:
+        raise click.UsageError("--record: expected the STATE whose ledger is to hold the outcome")
+    usual = (
+        state / "ledger" / "config.json",
+        state / "keys" / "auditor.key",
+        state / "tls" / "authority.pem",
+    )
+    options = ("--ledger-config", "--auditor-key", "--authority")
+    for option, given, path in zip(options, named, usual, strict=True):
+        if given is None and not path.is_file():
+            raise click.UsageError(f"--record: expected {option} FILE, for there is no {path}")
+    return LedgerAccess(*(given or path for given, path in zip(named, usual, strict=True)))
 
 
 def _check_is_state(path: Path) -> None:
@@ -62,12 +114,17 @@ def _check_is_state(path: Path) -> None:
     )
 
 
-def _print_report(report: audits.AuditReport) -> None:
+def _print_report(report: AuditReport) -> None:
     for known in report.calibration:
         click.echo(
-            f"auditor      {known.mechanism} {known.setting:g}: true ε {known.true_epsilon:.3f}, "
-            f"median bound {known.median_bound:.3f}, exceeded in {known.n_exceeding} of "
-            f"{known.n_runs} runs"
+            f"auditor      {known.mechanism} {known.setting:g}, {known.bound}: true ε "
+            f"{known.true_epsilon:.3f}, median bound {known.median_bound:.3f}, exceeded in "
+            f"{known.n_exceeding} of {known.n_runs} runs"
+            + (
+                f"; claimed {known.claimed_epsilon:.3f}, refuted in {known.n_refuting}"
+                if known.claimed_epsilon < known.true_epsilon
+                else ""
+            )
         )
     for result in report.noise:
         click.echo(
@@ -81,39 +138,29 @@ def _print_report(report: audits.AuditReport) -> None:
             f"sensitivity  {one.statistic}: at most {one.largest_change:.5f} L in {one.n_trials} "
             f"pairs, {one.n_clipped} clipped, {one.n_refused} refused"
         )
-    canaries = report.canaries
-    click.echo(
-        f"canaries     {canaries.n_correct} of {canaries.n_guesses} guesses right, "
-        f"{canaries.n_canaries} canaries: refutes ε up to {canaries.refuted_epsilon:.3f}, "
-        f"claimed {canaries.claimed_epsilon:.3f} at δ {canaries.delta:g}"
-    )
+    _print_canaries("popularity/1", report.canaries.bounds, report.canaries.claim)
+    for training in report.trainings:
+        name = training.shape.task_id or f"default {training.shape.learner}"
+        if training.bounds is None:
+            click.echo(f"canaries     {name}: not covered: {training.not_covered}")
+            continue
+        _print_canaries(f"{name}, all rounds", training.bounds, training.claim)
     if report.ledger is not None:
         click.echo(
             f"ledger       {report.ledger.path}: {len(report.ledger.plans)} planned rounds, "
-            f"{report.ledger.n_releases} releases"
+            f"{len(report.ledger.releases)} releases"
         )
     if report.findings:
         click.echo("VIOLATION DETECTED")
         for finding in report.findings:
             click.echo(f"  {finding}")
-        return
-    click.echo(f"no violation detected at power {_power(report)}")
+    click.echo(report.record().statement)
 
 
-def _power(report: audits.AuditReport) -> str:
-    """Say what would have been caught, and how surely."""
-    noise = ", ".join(
-        f"{power:.3f} against noise of {scale} of its scale"
-        for scale, power in report.noise_power.items()
-    )
-    canaries = ", ".join(
-        f"{power:.2f} against noise of {scale} of its scale"
-        for scale, power in report.canaries.power.items()
-    )
-    trials = sum(one.n_trials for one in report.sensitivity)
-    clipped = sum(one.n_clipped for one in report.sensitivity)
-    return (
-        f"{noise} (white box, false alarms {audits.ALPHA:g} a test); {clipped} of {trials} pairs "
-        f"would have shown a missing clip; canaries at {report.canaries.confidence:.0%} "
-        f"confidence: {canaries}"
+def _print_canaries(name: str, found: Bounds, claim: Claim) -> None:
+    refuted = ", ".join(f"{value:.3f} ({bound})" for bound, value in found.refuted_epsilon.items())
+    click.echo(
+        f"canaries     {name}: {found.n_correct} of {found.n_guesses} guesses right, "
+        f"{found.n_canaries} canaries: refute ε up to {refuted}; claimed {claim.epsilon:.3f} at δ "
+        f"{claim.delta:g}"
     )

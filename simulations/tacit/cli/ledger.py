@@ -202,11 +202,18 @@ def _print_report(report: VerificationReport) -> None:
             f"{account.context['neighboring_relation']}, trust level "
             f"{account.context['trust_level']}, every round assumed; {report.accountant}"
         )
+    for audit in report.audits:
+        click.echo(
+            f"  audit         {audit.report_sha256[:16]}… of {audit.log_size} entries, "
+            f"{audit.tool}: {audit.statement}"
+        )
 
 
 def _summary(entry: GovernanceEntry) -> str:
     if entry.kind == "round":
         return f"round {entry.body.get('round_id')} of {str(entry.body.get('task_sha256'))[:12]}"
+    if entry.kind == "audit":
+        return f"{str(entry.body.get('report_sha256'))[:16]}…: {entry.body.get('statement')}"
     for field in ("reservation_id", "task_id", "account_id", "notice_id"):
         if field in entry.body:
             return str(entry.body[field])

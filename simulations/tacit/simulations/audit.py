@@ -1,146 +1,45 @@
 """The empirical audit: noise, sampling, sensitivity and canaries, with the power of each.
 
-Canaries alone miss noise of half the scale, so several layers are run (docs/audit.md says what
-each can see), and the auditor itself is calibrated first. Nothing here proves privacy: the outcome
-is "no violation detected at power X", or a violation.
+Canaries alone miss what a small part of a training does wrong, so several layers are run
+(docs/audit.md says what each can see), and the auditor itself is calibrated first. Nothing here
+proves privacy: the outcome is "no violation detected at power X", or a violation.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from tacit.client.statistics import KNOWN_STATISTICS
-from tacit.privacy.accounting import ACCOUNTANT, ACCOUNTANT_VERSION
-from tacit.privacy.audit import NoiseTest, RateTest, noise_power, noise_test, rate_test
-from tacit.privacy.errors import PrivacyError
-from tacit.privacy.governance import GovernanceEntry
-from tacit.privacy.task import RoundPlan, TaskManifest
-from tacit.privacy.trust import CENTRAL, EXCLUSIONS
+from tacit.privacy.audit import RateTest, noise_power, noise_test, rate_power, rate_test
+from tacit.privacy.task import RoundPlan
+from tacit.privacy.trust import CENTRAL
 from tacit.server.coordinator import noise
-from tacit.server.errors import VerificationFailed
-from tacit.server.ledger.contents import read_database, read_export
-from tacit.server.ledger.database import DATABASE_FILE
-from tacit.server.ledger.log import GOVERNANCE
-from tacit.server.ledger.verify import verify_export
-from tacit.simulations.audit_calibration import (
-    N_CALIBRATION_RUNS,
-    Calibration,
-    calibrate_auditor,
-)
-from tacit.simulations.audit_canaries import N_POWER_RUNS, CanaryTest, canary_test
+from tacit.simulations.audit_calibration import N_CALIBRATION_RUNS, calibrate_auditor
+from tacit.simulations.audit_canaries import N_POWER_RUNS, canary_test
+from tacit.simulations.audit_ledger import LedgerResult, ledger_result
+from tacit.simulations.audit_report import ALPHA, AuditReport, NoiseResult
 from tacit.simulations.audit_sensitivity import SensitivityTest, sensitivity_test
+from tacit.simulations.audit_training import TrainingCanaries, TrainingShape, training_canaries
 from tacit.simulations.factorization import poisson
 
+__all__ = ["ALPHA", "AuditReport", "audit", "noise_result", "sampling_results"]
+
 N_COORDINATES = 10_000
-ALPHA = 1e-6
-"""Probability of a false alarm of each noise and sampling test."""
 
 _N_TRIALS = 100
 _SETTINGS = ((1.0, 4096), (4.0, 16_384), (0.5, 32_767))  # z and L where no state is given
 _CANARY_NOISE = 4.0
 _SAMPLING = ((0.01, 200_000), (0.5, 200_000))
+_WRONG_RATES = (1.1, 1.2)
 _WRONG_SCALES = (0.95, 0.9, 0.5)
 
 OnStep = Callable[[str, int, int], None]
 """Told a phase's name, how much of it is done, and how much there is."""
-
-
-@dataclass(frozen=True, slots=True)
-class NoiseResult:
-    """A noise test at one plan's setting.
-
-    Attributes:
-        noise_multiplier, integer_norm: z and L.
-        test: what the draws showed.
-    """
-
-    noise_multiplier: float
-    integer_norm: int
-    test: NoiseTest
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerResult:
-    """What a deployment's ledger showed.
-
-    Attributes:
-        path: what was verified.
-        n_releases: releases re-derived.
-        plans: the rounds its tasks planned; `verify` holds every reserved multiplier to them.
-        findings: what does not verify.
-    """
-
-    path: str
-    n_releases: int
-    plans: tuple[RoundPlan, ...]
-    findings: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AuditReport:
-    """Everything an audit did.
-
-    Attributes:
-        calibration: of the auditor, on mechanisms of known epsilon.
-        noise: one result a setting.
-        noise_power: scale of broken noise over what it must be → chance to be caught, each test.
-        sampling: draws of cohorts.
-        sensitivity: one result a registered statistic.
-        canaries: the one-run bound.
-        ledger: of the deployment, if one was given.
-    """
-
-    calibration: tuple[Calibration, ...]
-    noise: tuple[NoiseResult, ...]
-    noise_power: Mapping[str, float]
-    sampling: tuple[RateTest, ...]
-    sensitivity: tuple[SensitivityTest, ...]
-    canaries: CanaryTest
-    ledger: LedgerResult | None
-
-    @property
-    def findings(self) -> tuple[str, ...]:
-        """Collect every finding; empty where no violation was detected."""
-        found = [one for result in self.calibration for one in result.findings]
-        found += [
-            f"{one} (noise multiplier {result.noise_multiplier:.4g}, L {result.integer_norm})"
-            for result in self.noise
-            for one in result.test.findings
-        ]
-        found += [f"sampling: {one}" for result in self.sampling for one in result.findings]
-        found += [one for result in self.sensitivity for one in result.findings]
-        found += self.canaries.findings
-        found += [f"ledger: {one}" for one in (self.ledger.findings if self.ledger else ())]
-        return tuple(found)
-
-    def to_json(self) -> dict[str, object]:
-        """Return the report as a document."""
-        document = asdict(self)
-        if self.ledger is not None:
-            plans = [plan.to_json() for plan in self.ledger.plans]
-            document["ledger"] = {**document["ledger"], "plans": plans}
-        return {
-            "type": "tacit.audit/1",
-            "violation_detected": bool(self.findings),
-            "findings": list(self.findings),
-            "false_alarm_rate_per_test": ALPHA,
-            # What every figure in it is about: one round of the engine, as it would be claimed.
-            "trust_level": CENTRAL,
-            "unit": "user",
-            "neighboring_relation": "add_remove",
-            "delta": self.canaries.delta,
-            "participation_bound": 1,
-            "sampling": "none",
-            "accountant": f"{ACCOUNTANT} {ACCOUNTANT_VERSION}",
-            "exclusions": list(EXCLUSIONS),
-            **document,
-        }
 
 
 def audit(
@@ -149,7 +48,7 @@ def audit(
     """Run every layer of the audit.
 
     Args:
-        state: a demo's state directory, an exported ledger, or a ledger's state; its rounds then
+        state: a demo's state directory, an exported ledger, or a ledger's state; its tasks then
             give the settings of the noise and canary tests.
         seed: public; users and simulations. Noise, coins and secrets are the operating system's.
         on_step: told of progress.
@@ -161,7 +60,7 @@ def audit(
 
     calibrated = _Counter("calibrating the auditor", N_CALIBRATION_RUNS, step)
     calibration = tuple(calibrate_auditor(seed, calibrated))
-    ledger = None if state is None else _ledger(state)
+    ledger = None if state is None else ledger_result(state)
     settings: tuple[tuple[float, int], ...] = _SETTINGS
     if ledger is not None and ledger.plans:
         # A plan without noise is of trust level consent-only: there is none to test.
@@ -182,9 +81,20 @@ def audit(
     # Canaries see most where the claim is smallest: the round with the largest multiplier.
     smallest_claim = max(z for z, _ in settings) if ledger is not None else _CANARY_NOISE
     canaries = canary_test(smallest_claim, seed, _Counter("canaries", N_POWER_RUNS, step))
-    power = {str(scale): noise_power(N_COORDINATES, ALPHA, scale) for scale in _WRONG_SCALES}
+    trainings = _trainings(ledger, seed, step)
     return AuditReport(
-        calibration, tuple(results), power, sampling, tuple(sensitivity), canaries, ledger
+        calibration,
+        tuple(results),
+        {str(scale): noise_power(N_COORDINATES, ALPHA, scale) for scale in _WRONG_SCALES},
+        sampling,
+        {
+            str(ratio): min(rate_power(n, q, ALPHA, ratio * q) for q, n in _SAMPLING)
+            for ratio in _WRONG_RATES
+        },
+        tuple(sensitivity),
+        canaries,
+        trainings,
+        ledger,
     )
 
 
@@ -221,19 +131,17 @@ def sampling_results() -> tuple[RateTest, ...]:
     )
 
 
-def _ledger(state: Path) -> LedgerResult:
-    """Verify a deployment's ledger offline, and read the rounds that its tasks planned."""
-    export = state / "ledger-export"
-    path = export if export.is_dir() else state
-    try:
-        report = verify_export(path)
-        is_export = path.is_dir() and not (path / DATABASE_FILE).exists()
-        contents = read_export(path) if is_export else read_database(path)
-        entries = [GovernanceEntry.parse(data) for data in contents.logs[GOVERNANCE].entries]
-        tasks = [TaskManifest.from_json(one.body) for one in entries if one.kind == "task"]
-    except VerificationFailed as error:
-        return LedgerResult(str(path), 0, (), error.findings)
-    except PrivacyError as error:
-        return LedgerResult(str(path), 0, (), (str(error),))
-    plans = tuple(plan for task in tasks for plan in task.rounds)
-    return LedgerResult(str(path), len(report.releases), plans, ())
+def _trainings(
+    ledger: LedgerResult | None, seed: int, step: OnStep
+) -> tuple[TrainingCanaries, ...]:
+    """Train once with canaries for each different training that the ledger's tasks planned."""
+    # The engine adds noise to sums, as a coordinator does: trainings of other levels are not it.
+    tasks = ledger.tasks if ledger is not None else ()
+    planned = [TrainingShape.of_task(task) for task in tasks if task.trust_level == CENTRAL]
+    # One run a training: tasks that repeat another under a new name have nothing new to show.
+    different = {dataclasses.replace(shape, task_id=""): shape for shape in reversed(planned)}
+    shapes = [*reversed(different.values())] or [TrainingShape.default()]
+    counted = _Counter(
+        "training with canaries", sum(len(one.noise_multipliers) for one in shapes), step
+    )
+    return tuple(training_canaries(shape, seed, counted) for shape in shapes)

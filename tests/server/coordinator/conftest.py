@@ -175,6 +175,7 @@ class World:
         self.noise_draws: list[int] = []
         self.sums: dict[int, npt.NDArray[np.int64]] = {}
         self.runs = 0
+        self.contributions = 50
         self.now_ms = time.time_ns() // 1_000_000
         self.config = CoordinatorConfig(
             state_dir=str(directory / "state"),
@@ -223,7 +224,7 @@ class World:
         assert request.context == pack_arrays(expected), "devices saw what was not released"
         values = np.random.default_rng(self.runs).integers(-900, 900, LENGTH)
         self.sums[header.round_id] = values.astype(np.int64)
-        return CohortSum(values=self.sums[header.round_id], contributions=50)
+        return CohortSum(values=self.sums[header.round_id], contributions=self.contributions)
 
     def _random_bytes(self, n: int) -> bytes:
         draws_for = self.saved_rounds() + 1

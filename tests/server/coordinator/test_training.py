@@ -44,6 +44,18 @@ def test_takes_these_steps_in_this_order(world: Any) -> None:
     assert world.noise_draws == [1, 2, 3]
 
 
+def test_how_many_contributed_changes_nothing(new_world: NewWorld) -> None:
+    """The exact count is private: dividing by it would move a sum by more than C."""
+    released: list[list[bytes]] = []
+    for contributions in (2, 99):
+        world = new_world()
+        world.contributions = contributions
+        world.train()
+        sums = world.released(3)
+        released.append([one.values.tobytes() for one in sums])
+    assert released[0] == released[1]
+
+
 @pytest.mark.parametrize("persisted", [False, True], ids=["lost", "persisted"])
 @pytest.mark.parametrize("at", range(len(STEPS)), ids=lambda n: f"{n}-{STEPS[n]}")
 def test_resumes_after_a_crash(world: Any, at: int, persisted: bool) -> None:

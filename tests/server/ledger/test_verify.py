@@ -328,7 +328,7 @@ def rebuild(history: Any, directory: Path, tamper: Tamper) -> None:
 def test_keys_are_signed_and_keep_earlier_principals(history: Any, tmp_path: Path) -> None:
     data = (history.state_dir / "keys.json").read_bytes()
     keys = PublicKeys.parse(data)
-    roles = {"gateway", "coordinator", "operator", "officer"}
+    roles = {"gateway", "coordinator", "operator", "officer", "auditor"}
     assert {one.role for one in keys.principals} == roles
     document: Any = parse_canonical(data)
     document["keys"]["principals"][0]["role"] = "operator"

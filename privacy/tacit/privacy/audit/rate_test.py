@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from tacit.privacy._parameters import natural, open_unit, positive_integer
 from tacit.privacy.audit.binomial import binomial_pmf
 from tacit.privacy.errors import BadParameter
@@ -50,3 +52,23 @@ def rate_test(n_chosen: int, n_trials: int, rate: float, alpha: float) -> RateTe
         else ()
     )
     return RateTest(trials, chosen, q, p_value, findings)
+
+
+def rate_power(n_trials: int, rate: float, alpha: float, actual_rate: float) -> float:
+    """Compute the probability that `rate_test` fails a draw whose rate is another.
+
+    Args:
+        n_trials: as given to `rate_test`.
+        rate: likewise.
+        alpha: likewise.
+        actual_rate: what the broken draw has, in (0, 1).
+
+    Raises:
+        BadParameter: a parameter is out of range.
+    """
+    trials = positive_integer("n_trials", n_trials)
+    promised = binomial_pmf(trials, open_unit("rate", rate))
+    below, above = np.cumsum(promised), np.cumsum(promised[::-1])[::-1]
+    failing = 2.0 * np.minimum(below, above) < open_unit("alpha", alpha)
+    actual = binomial_pmf(trials, open_unit("actual_rate", actual_rate))
+    return min(1.0, float(actual[failing].sum()))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from tacit.privacy.accounting import EpsilonClaim
+from tacit.privacy.audit import AuditDocument
 from tacit.privacy.budget import Reservation
 from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.task import TaskManifest
@@ -46,6 +47,7 @@ class ReleaseFacts:
         window: The account's window then.
         window_epsilon: Of what counted in that window.
         cap_epsilon: The account's cap then, which bounds a window.
+        audits: Those recorded in the log that derived this release again; they may come after it.
     """
 
     ledger_key: str
@@ -58,6 +60,7 @@ class ReleaseFacts:
     window: int
     window_epsilon: float
     cap_epsilon: float
+    audits: tuple[AuditDocument, ...]
 
     def to_json(self) -> dict[str, object]:
         """Return the card; at trust level `consent-only` it has no figure, for there is none."""
@@ -131,6 +134,16 @@ class ReleaseFacts:
                 }
                 for check in claim.cross_checks
             ],
+            "audits": [
+                {
+                    "report_sha256": audit.report_sha256,
+                    "tool": audit.tool,
+                    "log_size": audit.log_size,
+                    "statement": audit.statement,
+                    "findings": list(audit.findings),
+                }
+                for audit in self.audits
+            ],
             "exclusions": list(exclusions(claim)),
             "implementation": f"tacit {version('tacit')} derived this card; the ledger does not "
             "record what the coordinator ran",
@@ -175,6 +188,11 @@ def release_facts(contents: LedgerContents, accountant: Accountant) -> tuple[Rel
                     window=step.window,
                     window_epsilon=step.window_epsilon,
                     cap_epsilon=step.cap_epsilon,
+                    audits=tuple(
+                        one
+                        for one in statement.audits
+                        if (release.population, release.version) in one.releases
+                    ),
                 )
             )
     return (*cards, *_of_populations_without_account(contents, accountant))
@@ -199,6 +217,7 @@ def _of_populations_without_account(
             window=0,
             window_epsilon=0.0,
             cap_epsilon=0.0,
+            audits=(),
         )
         for population, releases in history.releases.items()
         if population not in with_account

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 from tacit.privacy.accounting import EpsilonClaim
 from tacit.privacy.accounting_quick import epsilon_without_libraries
+from tacit.privacy.audit import AuditDocument
 from tacit.privacy.budget import (
     BudgetAccount,
     Reservation,
@@ -49,6 +50,7 @@ class AccountStatement:
         tasks: Tasks that pay from it, in order of publication.
         releases: Releases of its population, in order.
         steps: What moved it, in order of the log.
+        audits: Records of audits in the log, of whatever account, in order.
     """
 
     standing: AccountStanding
@@ -62,6 +64,7 @@ class AccountStatement:
     tasks: tuple[TaskManifest, ...]
     releases: tuple[ReleaseManifest, ...]
     steps: tuple[BudgetStep, ...]
+    audits: tuple[AuditDocument, ...] = ()
 
     @property
     def account(self) -> BudgetAccount:
@@ -238,4 +241,5 @@ def _statement(
         tasks=tasks,
         releases=tuple(history.releases.get(account.population, ())),
         steps=steps,
+        audits=tuple(history.audits),
     )

@@ -108,7 +108,7 @@ class LedgerClient:
     def append_governance(
         self, kind: str, body: dict[str, Json], recorded_at_ms: int | None = None
     ) -> int:
-        """Sign and append a notice or account (operator), task or release (coordinator).
+        """Sign and append a notice or account (operator), task or release (coordinator), or audit.
 
         Returns:
             The entry's index; the first one's if the same body was appended before.

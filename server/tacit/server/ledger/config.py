@@ -17,7 +17,7 @@ from tacit.server.ledger.log import CONSENT, GOVERNANCE
 from tacit.server.witness.client import WitnessAddress
 
 OFFICER = "officer"
-ROLES = ("gateway", "coordinator", "operator", OFFICER)
+ROLES = ("gateway", "coordinator", "operator", "auditor", OFFICER)
 _ORIGIN = re.compile(r"[0-9A-Za-z._-]{1,100}")
 _KEYS = (
     "state_dir",

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection, func, insert, select
 
+from tacit.privacy.audit import AuditDocument
 from tacit.privacy.budget import BudgetAccount
 from tacit.privacy.canonical import canonical_json, parse_canonical
 from tacit.privacy.governance import GovernanceEntry
@@ -28,7 +29,7 @@ from tacit.server.ledger.level_rules import (
     check_unpaid_release,
 )
 from tacit.server.ledger.log import Logs
-from tacit.server.ledger.tables import accounts, notices, releases, rounds, tasks
+from tacit.server.ledger.tables import accounts, audits, notices, releases, rounds, tasks
 
 KIND_ROLES = {
     "notice": "operator",
@@ -42,6 +43,7 @@ KIND_ROLES = {
     "budget.reserve": "coordinator",
     "budget.commit": "coordinator",
     "budget.abort": "coordinator",
+    "audit": "auditor",
 }
 """Kind of entry → role whose key must sign it."""
 
@@ -55,7 +57,7 @@ class BlobSizes(Protocol):
 
 
 class GovernanceStore:
-    """Append notices, tasks and releases, and through `AccountGovernance` what accounts are.
+    """Append notices, tasks, releases and audits; `AccountGovernance` appends what accounts are.
 
     Budget entries go through `BudgetStore`.
 
@@ -82,6 +84,7 @@ class GovernanceStore:
             "task": self._task,
             "round": self._round,
             "release": self._release,
+            "audit": self._audit,
         }
 
     @retried
@@ -237,6 +240,33 @@ class GovernanceStore:
         )
         return position
 
+    def _audit(self, connection: Connection, entry: GovernanceEntry) -> int:
+        audit = AuditDocument.from_json(entry.body)
+        body = canonical_json(entry.body)
+        row = connection.execute(
+            select(audits.c.body, audits.c.position).where(
+                audits.c.report_sha256 == audit.report_sha256
+            )
+        ).one_or_none()
+        if row is not None:
+            if row.body != body:
+                raise AlreadyExists(f"audit {audit.report_sha256}: exists with another record")
+            return int(row.position)
+        log = self._logs.governance
+        root = log.root(audit.log_size) if audit.log_size <= log.size else None
+        known_tasks = set(connection.execute(select(tasks.c.task_sha256)).scalars())
+        known_releases = {
+            (str(one.population), int(one.version))
+            for one in connection.execute(select(releases.c.population, releases.c.version))
+        }
+        check_audit(audit, root, known_tasks, known_releases)
+        position = log.append(connection, entry.to_bytes())
+        connection.execute(
+            insert(audits),
+            {"report_sha256": audit.report_sha256, "body": body, "position": position},
+        )
+        return position
+
     def _check_release(self, connection: Connection, release: ReleaseManifest) -> None:
         name = f"release {release.version}"
         task = _load_task(connection, release.task_sha256)
@@ -327,6 +357,36 @@ def check_release(
     # A model may rest on every noised sum of its task; leaving one out would understate its ε.
     if left_out := sorted(spent_on_task.difference(named)):
         raise FailedPrecondition(f"{name}: leaves out reservation {left_out[0]} of its own task")
+
+
+def check_audit(
+    audit: AuditDocument,
+    root: bytes | None,
+    known_tasks: set[str],
+    known_releases: set[tuple[str, int]],
+) -> None:
+    """Check that an audit is of this very log, and of tasks and releases that are in it.
+
+    Args:
+        audit: what is to be recorded.
+        root: of the log at the size the audit names; None if it never had that size.
+        known_tasks: hex digests of the tasks in the log.
+        known_releases: population and version of the releases in the log.
+
+    Raises:
+        FailedPrecondition: naming what differs.
+    """
+    name = f"audit {audit.report_sha256[:16]}"
+    if root is None or root.hex() != audit.log_root:
+        raise FailedPrecondition(
+            f"{name}: the log did not have root {audit.log_root[:16]}… at size {audit.log_size}; "
+            "audit this ledger's own state"
+        )
+    if unknown := sorted(set(audit.tasks) - known_tasks):
+        raise FailedPrecondition(f"{name}: task {unknown[0][:16]}… is not in the log")
+    if unknown_releases := sorted(set(audit.releases) - known_releases):
+        population, version = unknown_releases[0]
+        raise FailedPrecondition(f"{name}: release {population} {version} is not in the log")
 
 
 def _load_task(connection: Connection, task_sha256: str) -> TaskManifest | None:

@@ -114,6 +114,17 @@ class MerkleLog:
         with self._lock:
             return earlier.size <= self._tree.size and self._tree.root(earlier.size) == earlier.root
 
+    def root(self, size: int) -> bytes:
+        """Return the root over the first `size` leaves.
+
+        Raises:
+            InvalidRequest: if the log never had `size` leaves.
+        """
+        with self._lock:
+            if not 0 <= size <= self._tree.size:
+                raise InvalidRequest(f"expected a size up to {self._tree.size}, got {size}")
+            return self._tree.root(size)
+
     def append(self, connection: Connection, data: bytes) -> int:
         """Append one leaf and its checkpoint within the caller's `Logs.writing` transaction.
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 from tacit.privacy import budget as rules
 from tacit.privacy.accounting import GaussianEvent
+from tacit.privacy.audit import AuditDocument
 from tacit.privacy.budget import BudgetAccount, Reservation, ReservationState
 from tacit.privacy.budget_changes import Proposal
 from tacit.privacy.budget_documents import AbortDocument, CommitDocument, ReserveDocument
 from tacit.privacy.budget_standing import AccountStanding
 from tacit.privacy.errors import BadDocument, PrivacyError
 from tacit.privacy.governance import GovernanceEntry
+from tacit.privacy.merkle import MerkleTree, leaf_hash
 from tacit.privacy.notice import NoticeDocument
 from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.round_record import RoundRecord
@@ -24,6 +26,7 @@ from tacit.server.errors import Refused
 from tacit.server.ledger.config import officers_of
 from tacit.server.ledger.governance import (
     KIND_ROLES,
+    check_audit,
     check_release,
     check_task,
 )
@@ -42,6 +45,7 @@ class GovernanceHistory:
         tasks: hex digest → manifest.
         reservations: account id → its reservations, in order.
         releases: population → releases, in order.
+        audits: records of audits, in order.
         findings: one line for each entry that breaks a rule.
     """
 
@@ -52,6 +56,7 @@ class GovernanceHistory:
     releases: dict[str, list[ReleaseManifest]] = field(
         default_factory=dict[str, list[ReleaseManifest]]
     )
+    audits: list[AuditDocument] = field(default_factory=list[AuditDocument])
     findings: list[str] = field(default_factory=list[str])
 
     @property
@@ -71,11 +76,13 @@ def replay_governance(
             entry = GovernanceEntry.parse(data)
         except PrivacyError as error:
             history.findings.append(f"governance entry {index}: {error}")
+            replay.grew(data)
             continue
         try:
             replay.entry(entry)
         except (PrivacyError, Refused) as error:
             history.findings.append(f"governance entry {index} ({entry.kind}): {error}")
+        replay.grew(data)
     return history
 
 
@@ -86,6 +93,7 @@ class _Replay:
         self._history = history
         self._keys = keys
         self._accountant = accountant
+        self._log = MerkleTree()  # of the entries before the one at hand
         self._notices: set[tuple[str, str, str]] = set()
         # Task digest → reservation → round.
         self._of_task: dict[str, dict[str, int]] = {}
@@ -108,6 +116,7 @@ class _Replay:
             "budget.abort": self._abort,
             "round": self._round,
             "release": self._release,
+            "audit": self._audit,
         }
 
     def entry(self, entry: GovernanceEntry) -> None:
@@ -118,6 +127,10 @@ class _Replay:
         if principal.role != KIND_ROLES[entry.kind]:
             raise BadDocument(f"signed in role {principal.role}, needs {KIND_ROLES[entry.kind]}")
         self._steps[entry.kind](entry)
+
+    def grew(self, data: bytes) -> None:
+        """Note that the log holds this entry now, whatever is wrong with it."""
+        self._log.append(leaf_hash(data))
 
     def _notice(self, entry: GovernanceEntry) -> None:
         notice = NoticeDocument.from_json(entry.body)
@@ -235,6 +248,19 @@ class _Replay:
             return self._known_account(task.budget_account).account
         opened = self._history.accounts.values()
         return next((one for one in opened if one.population == task.population), None)
+
+    def _audit(self, entry: GovernanceEntry) -> None:
+        audit = AuditDocument.from_json(entry.body)
+        if any(audit.report_sha256 == other.report_sha256 for other in self._history.audits):
+            raise BadDocument(f"audit {audit.report_sha256} was recorded before")
+        root = self._log.root(audit.log_size) if audit.log_size <= self._log.size else None
+        releases = {
+            (one.population, one.version)
+            for some in self._history.releases.values()
+            for one in some
+        }
+        check_audit(audit, root, set(self._history.tasks), releases)
+        self._history.audits.append(audit)
 
     def _known_account(self, account_id: str) -> AccountStanding:
         standing = self._history.standings.get(account_id)

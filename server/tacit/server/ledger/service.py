@@ -151,7 +151,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
     def AppendGovernance(  # noqa: N802
         self, request: auth_pb2.SignedRequest, context: grpc.ServicerContext
     ) -> ledger_pb2.AppendGovernanceReply:
-        """Append a notice, account, task or release."""
+        """Append a notice, account, task, release or audit."""
         with refusing(context, "AppendGovernance"):
             entry = self._node.open_entry(
                 SERVICE + "AppendGovernance", request, ledger_pb2.AppendGovernanceRequest

@@ -106,6 +106,13 @@ releases = Table(
     Column("body", LargeBinary, nullable=False),
     Column("position", BigInteger, nullable=False),
 )
+audits = Table(
+    "audits",
+    metadata,
+    Column("report_sha256", String(64), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("position", BigInteger, nullable=False),
+)
 
 # Owner: budget.BudgetStore. `position` and `settled_at` are the governance leaves that reserved it
 # and that committed or aborted it. Every other column repeats the signed body, to look it up by.

@@ -113,6 +113,25 @@ class ReleaseReport:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditSummary:
+    """One audit that an auditor recorded.
+
+    Attributes:
+        report_sha256: hex; names it.
+        tool: what audited.
+        log_size: how much of the governance log it audited.
+        statement: its outcome, derived again from its fields.
+        findings: what it found.
+    """
+
+    report_sha256: str
+    tool: str
+    log_size: int
+    statement: str
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class VerificationReport:
     """A ledger that holds together.
 
@@ -126,6 +145,7 @@ class VerificationReport:
         log_keys: verifier keys of the logs, as C2SP tools and witnesses read them.
         witnesses: witness asked for → number of checkpoints it cosigned.
         accounts, releases: what was spent and released.
+        audits: what auditors recorded; a ledger that holds together may hold a bad outcome.
         accountant: what recomputed ε, with version, and what it was checked against.
         unit, neighboring_relation: what the ε are about; each account and release also carries its
             own. No part of the document where nothing was ever accounted for.
@@ -143,6 +163,7 @@ class VerificationReport:
     witnesses: Mapping[str, int]
     accounts: tuple[AccountReport, ...]
     releases: tuple[ReleaseReport, ...]
+    audits: tuple[AuditSummary, ...]
     accountant: str
     unit: str
     neighboring_relation: str
@@ -247,6 +268,10 @@ def verify_contents(
             _release(one, history.tasks[one.task_sha256], accountant)
             for releases in history.releases.values()
             for one in releases
+        ),
+        audits=tuple(
+            AuditSummary(one.report_sha256, one.tool, one.log_size, one.statement, one.findings)
+            for one in history.audits
         ),
         accountant=(
             f"{example.accountant} {example.accountant_version}, cross-checked with "

@@ -25,7 +25,7 @@ def ledger_config(deployment: Deployment) -> dict[str, object]:
         "origin": ORIGIN,
         "principals": [
             {"name": role, "role": role, "public_key": deployment.keys[role].public_key.hex()}
-            for role in ("operator", "gateway", "coordinator")
+            for role in ("operator", "gateway", "coordinator", "auditor")
         ]
         + [
             {"name": name, "role": "officer", "public_key": deployment.keys[name].public_key.hex()}
