@@ -23,6 +23,7 @@ KINDS = (
     "budget.commit",
     "budget.abort",
     "release",
+    "consent.map",
 )
 
 

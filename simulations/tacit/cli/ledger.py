@@ -134,6 +134,9 @@ def _print_report(report: VerificationReport) -> None:
     click.echo(
         f"  checkpoints   {report.checkpoints} signed, {report.known_checkpoints} from elsewhere"
     )
+    if report.map_epochs:
+        how = "re-derived" if report.map_root_rederived else "signed; its entries are not published"
+        click.echo(f"  consent map   epoch {report.map_epochs}, root {report.map_root} ({how})")
     for account in report.accounts:
         click.echo(
             f"  account       {account.account_id}: spent ε {account.spent_epsilon} of "
@@ -156,4 +159,6 @@ def _summary(entry: GovernanceEntry) -> str:
     for field in ("reservation_id", "task_id", "account_id", "notice_id"):
         if field in entry.body:
             return str(entry.body[field])
+    if "epoch" in entry.body:
+        return f"epoch {entry.body['epoch']}, {entry.body['consent_size']} consent leaves"
     return f"{entry.body.get('population')} {entry.body.get('version')}"

@@ -15,6 +15,7 @@ from tacit.server.ledger.log import CONSENT, GOVERNANCE
 
 ROLES = ("gateway", "coordinator", "operator")
 _ORIGIN = re.compile(r"[0-9A-Za-z._-]{1,100}")
+DEFAULT_MAP_PERIOD_S = 60.0
 _KEYS = (
     "state_dir",
     "address",
@@ -58,6 +59,9 @@ class LedgerConfig:
         origin: name of the deployment, for example `tacit.example`; the logs are
             `<origin>/governance` and `<origin>/consent`.
         principals: everyone but devices.
+        map_period_s: the current-state map is published this often where consents changed, and at
+            once for a device that needs it; seconds, above 0, `map_period_s` in the file may be
+            left out.
     """
 
     state_dir: Path
@@ -67,6 +71,7 @@ class LedgerConfig:
     signing_key: Path
     origin: str
     principals: tuple[Principal, ...]
+    map_period_s: float = DEFAULT_MAP_PERIOD_S
 
     @property
     def origins(self) -> Mapping[str, str]:
@@ -84,6 +89,7 @@ class LedgerConfig:
             document: object = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise BadConfig(f"ledger configuration: expected a JSON file: {error}") from None
+        map_period_s = _take_map_period(document)
         values = _object(document, _KEYS, "ledger configuration")
         principals = values["principals"]
         if not isinstance(principals, list):
@@ -97,6 +103,7 @@ class LedgerConfig:
             signing_key=Path(texts["signing_key"]),
             origin=texts["origin"],
             principals=tuple(_principal(one) for one in cast(list[object], principals)),
+            map_period_s=map_period_s,
         )
         if not _ORIGIN.fullmatch(config.origin):
             raise BadConfig("ledger configuration: origin: expected letters, digits, '.', '-', '_'")
@@ -131,6 +138,15 @@ def _principal(document: object) -> Principal:
     if len(raw) != PUBLIC_KEY_BYTES:
         raise BadConfig(f"principal {name}: public_key: expected 64 hexadecimal digits")
     return Principal(name, role, raw)
+
+
+def _take_map_period(document: object) -> float:
+    """Take the optional period out of the document."""
+    values = cast(dict[str, object], document) if isinstance(document, dict) else {}
+    period = values.pop("map_period_s", DEFAULT_MAP_PERIOD_S)
+    if isinstance(period, bool) or not isinstance(period, int | float) or not 0 < period < 1e9:
+        raise BadConfig("ledger configuration: map_period_s: expected seconds above 0")
+    return float(period)
 
 
 def _object(document: object, keys: tuple[str, ...], what: str) -> dict[str, object]:

@@ -44,11 +44,15 @@ class LedgerContents:
         keys: as signed by the ledger key they name.
         keys_bytes: the same as it was stored.
         logs: log name → contents.
+        map_entries: what the current-state map held at its last epoch, where that is known: an
+            export never has it (whoever saw two could link changes), a database only while no
+            decision came after the epoch.
     """
 
     keys: PublicKeys
     keys_bytes: bytes
     logs: Mapping[str, LogContents]
+    map_entries: Mapping[bytes, bytes] | None = None
 
 
 def read_database(path: Path) -> LedgerContents:
@@ -74,11 +78,12 @@ def read_database(path: Path) -> LedgerContents:
                     raise VerificationFailed((f"{name} log: leaves are missing in between",))
                 entries = tuple(cast(bytes, row[1]) for row in leaves)
                 logs[name] = LogContents(entries, tuple(cast(bytes, row[0]) for row in notes))
+            map_entries = _map_entries(database)
     except sqlite3.Error as error:
         raise VerificationFailed(
             (f"{file.name}: not a readable ledger database: {error}",)
         ) from None
-    return LedgerContents(_keys(keys_bytes), keys_bytes, logs)
+    return LedgerContents(_keys(keys_bytes), keys_bytes, logs, map_entries)
 
 
 def read_export(directory: Path) -> LedgerContents:
@@ -110,6 +115,18 @@ def read_export(directory: Path) -> LedgerContents:
             raise VerificationFailed((f"{name}/{error}",)) from None
         logs[name] = LogContents(tuple(entries), notes)
     return LedgerContents(_keys(keys_bytes), keys_bytes, logs)
+
+
+def _map_entries(database: sqlite3.Connection) -> dict[bytes, bytes] | None:
+    """Read the map's entries if they are exactly those of its last epoch."""
+    known = database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'map_entries'").fetchone()
+    if known is None:
+        return None  # written by a node from before there was a map
+    (covered,) = database.execute("SELECT MAX(consent_size) FROM map_epochs").fetchone()
+    (leaves,) = database.execute("SELECT COUNT(*) FROM leaves WHERE log = ?", (CONSENT,)).fetchone()
+    if covered != leaves:
+        return None
+    return dict(database.execute("SELECT key, value FROM map_entries").fetchall())
 
 
 def _keys(data: bytes) -> PublicKeys:

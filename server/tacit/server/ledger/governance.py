@@ -34,8 +34,9 @@ KIND_ROLES = {
     "budget.reserve": "coordinator",
     "budget.commit": "coordinator",
     "budget.abort": "coordinator",
+    "consent.map": "ledger",
 }
-"""Kind of entry → role whose key must sign it."""
+"""Kind of entry → role whose key must sign it; `ledger` is the node itself, and no caller."""
 
 
 class BlobSizes(Protocol):

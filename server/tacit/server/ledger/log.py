@@ -96,6 +96,12 @@ class MerkleLog:
         with self._lock:
             return self._tree.size
 
+    @property
+    def root(self) -> bytes:
+        """Root over all leaves."""
+        with self._lock:
+            return self._tree.root()
+
     def append(self, connection: Connection, data: bytes) -> int:
         """Append one leaf and its checkpoint within the caller's `Logs.writing` transaction.
 

@@ -13,6 +13,7 @@ from tacit.privacy.budget_documents import (
     CommitDocument,
     ReserveDocument,
 )
+from tacit.privacy.consent_map import MapEpoch, check_follows
 from tacit.privacy.errors import BadDocument, PrivacyError
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.notice import NoticeDocument
@@ -44,6 +45,7 @@ class GovernanceHistory:
         tasks: hex digest → manifest.
         reservations: account id → its reservations, in order.
         releases: population → releases, in order.
+        map_epochs: published roots of the current-state map, in order.
         findings: one line for each entry that breaks a rule.
     """
 
@@ -53,6 +55,7 @@ class GovernanceHistory:
     releases: dict[str, list[ReleaseManifest]] = field(
         default_factory=dict[str, list[ReleaseManifest]]
     )
+    map_epochs: list[MapEpoch] = field(default_factory=list[MapEpoch])
     findings: list[str] = field(default_factory=list[str])
 
 
@@ -93,6 +96,7 @@ class _Replay:
             "budget.commit": self._commit,
             "budget.abort": self._abort,
             "release": self._release,
+            "consent.map": self._map_epoch,
         }
 
     def entry(self, entry: GovernanceEntry) -> None:
@@ -195,6 +199,12 @@ class _Replay:
                 f"release {release.version} states epsilon {release.epsilon!r}; its reservations "
                 f"give {claim.epsilon!r}"
             )
+
+    def _map_epoch(self, entry: GovernanceEntry) -> None:
+        epoch, earlier = MapEpoch.from_json(entry.body), self._history.map_epochs
+        previous = earlier[-1] if earlier else None
+        earlier.append(epoch)
+        check_follows(epoch, previous)
 
     def _known_account(self, account_id: str) -> BudgetAccount:
         account = self._history.accounts.get(account_id)
