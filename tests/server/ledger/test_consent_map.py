@@ -217,13 +217,14 @@ class TestVerification:
         person.ask(covering=1)
         keys = _keys(deployment)
         good = deployment.client("operator").entries()
+        accountant = deployment.node.accountant
 
         def findings(*bodies: MapEpoch, key: Any = deployment.node_key) -> list[str]:
             entries = [
                 GovernanceEntry.sign("consent.map", body.to_json(), 0, key).to_bytes()
                 for body in bodies
             ]
-            return replay_governance([*good, *entries], keys, Any).findings
+            return replay_governance([*good, *entries], keys, accountant).findings
 
         root = "ab" * 32
         assert findings(MapEpoch(2, 2, root, root)) == []
