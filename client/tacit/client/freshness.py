@@ -9,6 +9,7 @@ devices, is found out by the first device that knows better.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tacit.client.consents import ConsentLog
@@ -63,7 +64,7 @@ def own_standing(consents: ConsentLog) -> Standing | None:
 class Freshness:
     """The newest epoch this device has accepted, and the checks by which it accepts one."""
 
-    def __init__(self, facts: Facts, consents: ConsentLog, trust: TrustRoots) -> None:
+    def __init__(self, facts: Facts, consents: Callable[[], ConsentLog], trust: TrustRoots) -> None:
         self._facts = facts
         self._consents = consents
         self._trust = trust
@@ -88,7 +89,7 @@ class Freshness:
             OfferRefused: if step 1, 3 or 4 fails.
             RollbackRefused: if step 2, 5, 6 or 7 fails.
         """
-        own = own_standing(self._consents)
+        own = own_standing(self._consents())
         if own is None:
             return None
         governance = self._checkpoints.known_size(self._trust.governance_origin)
@@ -115,7 +116,7 @@ class Freshness:
             OfferRefused: if it did not, or the capability cannot be read.
             RollbackRefused: if the newer epoch it names cannot be had or does not hold.
         """
-        own = own_standing(self._consents)
+        own = own_standing(self._consents())
         try:
             leave = read_unverified(capability)
         except PrivacyError as error:

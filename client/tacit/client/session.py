@@ -46,7 +46,7 @@ class DeviceSession:
         self._servers = servers
         self._trust = trust
         self._checkpoints = Checkpoints(device.facts)
-        self._freshness = Freshness(device.facts, device.consents, trust)
+        self._freshness = Freshness(device.facts, lambda: device.consents, trust)
         self.idle_reason = ""
 
     @property
@@ -90,6 +90,16 @@ class DeviceSession:
         for consent in pending:
             self._push(consent)
         return len(pending)
+
+    def finish_erasure(self) -> bool:
+        """Have the ledger erase this device, if the person asked for it; returns whether it did.
+
+        Afterwards the device is new: it has no identity until it enrols again.
+
+        Raises:
+            ReceiptRefused, RollbackRefused: see `Rights.finish_erasure`.
+        """
+        return self._device.rights.finish_erasure(self._servers, self._trust) is not None
 
     def check_in(self) -> Offer | None:
         """Ask for something to do and decide about it; None when there is nothing.

@@ -28,6 +28,11 @@ class Checkpoints:
         fields = Fields(parse_canonical(content), "remembered checkpoint")
         return Checkpoint(origin, fields.integer("size", 0), bytes.fromhex(fields.text("root")))
 
+    def fact(self, origin: str) -> dict[str, bytes]:
+        """Return the remembered checkpoint as the fact it is, to be carried over an erasure."""
+        content = self._facts.get(f"checkpoint/{origin}")
+        return {} if content is None else {f"checkpoint/{origin}": content}
+
     def known_size(self, origin: str) -> int:
         """Return the remembered size of a log; 0 for none."""
         known = self.known(origin)

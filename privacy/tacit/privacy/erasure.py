@@ -29,8 +29,8 @@ from tacit.privacy.errors import BadDocument
 STOPPED = "stopped"
 DP_BOUNDED = "dp-bounded"
 LABELS = (STOPPED, DP_BOUNDED)
-MAX_ROUNDS = 1_000
-"""Most past rounds one request may list; LEDGER documents stay below 64 kB."""
+MAX_ROUNDS = 10_000
+"""Most past rounds one request may list."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
