@@ -12,11 +12,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tacit.cli._ledger_path import check_is_ledger
+from tacit.cli._ledger_path import check_is_ledger, read_ledger
+from tacit.privacy.checkpoint import verify_checkpoint
 from tacit.privacy.errors import PrivacyError
 from tacit.privacy.governance import GovernanceEntry
 from tacit.server.errors import ServerError, VerificationFailed
-from tacit.server.ledger.contents import read_database, read_export
+from tacit.server.ledger.contents import LOGS, read_database, read_export
 from tacit.server.ledger.database import DATABASE_FILE
 from tacit.server.ledger.export import export_ledger
 from tacit.server.ledger.log import GOVERNANCE
@@ -28,7 +29,7 @@ _PATH = click.Path(exists=True, path_type=Path)
 
 @click.group()
 def ledger() -> None:
-    """Verify, show or export a ledger, offline.
+    """Verify, show or export a ledger, offline; print its checkpoint.
 
     PATH is an exported directory, a ledger node's state directory, or its database file.
     """
@@ -90,6 +91,38 @@ def show(path: Path, as_json: bool) -> None:
         name = signer.name if signer else entry.signer
         table.add_row(str(index), f"{at:%Y-%m-%d %H:%M:%S}", entry.kind, name, _summary(entry))
     Console().print(table)
+
+
+@ledger.command(short_help="Print the newest signed checkpoint of PATH.")
+@click.argument("path", type=_PATH)
+@click.option(
+    "--log", "name", type=click.Choice(LOGS), default=GOVERNANCE, help="Which of both logs."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print size, root and note as JSON.")
+def checkpoint(path: Path, name: str, as_json: bool) -> None:
+    """Print the newest signed checkpoint of the ledger at PATH, to hold later histories against.
+
+    Its signature is verified with the key the ledger names; `verify --known` takes the output.
+    """
+    contents = read_ledger(path)
+    origin, notes = contents.keys.origins[name], contents.logs[name].notes
+    if not notes:
+        raise click.ClickException(f"the {name} log is empty: there is no checkpoint yet")
+    try:
+        newest = verify_checkpoint(notes[-1], origin, origin, contents.keys.ledger_key)
+    except PrivacyError as error:
+        raise click.ClickException(f"{name} log: {error}") from None
+    note = notes[-1].decode("utf-8")
+    if as_json:
+        document = {
+            "origin": newest.origin,
+            "size": newest.size,
+            "root": newest.root.hex(),
+            "note": note,
+        }
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        click.echo(note, nl=False)
 
 
 @ledger.command(short_help="Write everything the ledger published to DIRECTORY.")
