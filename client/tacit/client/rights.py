@@ -179,7 +179,7 @@ class Rights:
             receipt = self._keep("erase", "everything on this device erased; no ledger knew of it")
             self._purge({})
             return receipt
-        receipt = self._keep("erase", "events and models erased here; the ledger is yet to answer")
+        receipt = self._keep("erase", "events and models erased on this device")
         receipt = replace(receipt, pending=True)
         device.rights_log.put(receipt)
         return receipt

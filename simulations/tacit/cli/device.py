@@ -206,8 +206,9 @@ def receipts(path: Path, key: Path | None, passphrase: bool, as_json: bool) -> N
         return
     table = Table("", "time (UTC)", "verb", "what", "at the ledger", box=None)
     for one in held:
-        pending = "next sync" if one.pending else "done"
-        table.add_row(str(one.number), _time(one.at_ms), one.verb, one.summary, pending)
+        concerns = one.consents or one.verb == "erase"
+        state = ("next sync" if one.pending else "done") if concerns else "–"
+        table.add_row(str(one.number), _time(one.at_ms), one.verb, one.summary, state)
     Console().print(table)
 
 
