@@ -6,7 +6,7 @@ import datetime
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 from rich.console import Console
@@ -164,7 +164,10 @@ def rectify(
         document = None
     if not isinstance(document, dict):
         raise click.BadParameter("expected a JSON object", param_hint="'--properties'")
-    _exercise(path, key, passphrase, as_json, lambda d: d.rights.rectify(event_id, event, document))
+    corrected = cast(dict[str, object], document)
+    _exercise(
+        path, key, passphrase, as_json, lambda d: d.rights.rectify(event_id, event, corrected)
+    )
 
 
 @rights.command()
