@@ -55,3 +55,16 @@ def test_export_refuses_what_is_no_database(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "expected an exported ledger" in result.output
     assert not target.exists()
+
+
+def test_the_newest_checkpoint_is_printed_and_taken_as_known(demo_state: Path) -> None:
+    for path in (demo_state, demo_state / "ledger", demo_state / "ledger-export"):
+        for log in ("governance", "consent"):
+            result = CliRunner().invoke(ledger, ["checkpoint", str(path), "--log", log])
+            assert result.exit_code == 0
+            expected = (demo_state / "ledger-export" / log / "checkpoint").read_text()
+            assert result.stdout == expected
+    printed = CliRunner().invoke(ledger, ["checkpoint", str(demo_state), "--json"])
+    document = json.loads(printed.stdout)
+    assert document["origin"] == "test.example/governance"
+    assert document["note"].splitlines()[1] == str(document["size"])

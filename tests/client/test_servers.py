@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import socket
 import threading
 import time
@@ -27,11 +28,15 @@ from tacit.client import (
     TransportError,
     TrustRoots,
 )
+from tacit.client.consent_record import verify_record
 from tacit.client.sync import run
 from tacit.client.transport import Connection
 from tacit.privacy.accounting import GaussianEvent, epsilon_bound
 from tacit.privacy.arrays import pack_arrays
 from tacit.privacy.budget_documents import AccountDocument, ReserveDocument
+from tacit.privacy.canonical import parse_canonical
+from tacit.privacy.erasure import ErasureStatement
+from tacit.privacy.errors import PrivacyError
 from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.signatures import SigningKey
 from tacit.privacy.task import RoundHeader, RoundPlan, TaskManifest
@@ -380,6 +385,101 @@ def test_a_server_that_comes_back_is_found(deployment: Deployment, tmp_path: Pat
         forwarding.start()
         assert session.check_in() is None
     assert calls
+
+
+def _session(deployment: Deployment, connection: Connection, device: Personalizer) -> DeviceSession:
+    servers = connection.servers(device.facts.identity(), device.clock_ms)
+    return DeviceSession(device, servers, deployment.trust)
+
+
+def test_a_person_exports_withdraws_erases_and_comes_back(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    with Connection(deployment.endpoints) as connection, _open(tmp_path, "d") as device:
+        session = _session(deployment, connection, device)
+        session.enrol(deployment.token())
+        device.track("Product Viewed", {"product_id": "i1"})
+        device.consent("learn", ["product_view"], True)
+        session.push_consents()
+        # What is exported verifies with the ledger's key alone, and after any change no more.
+        exported: Any = device.rights.export().document
+        (held,) = json.loads(json.dumps(exported["records"]))
+        origin, key = deployment.trust.consent_origin, deployment.trust.ledger_key
+        seen = verify_record(held, origin, key)
+        assert seen.size > held["proof"]["receipt"]["index"]
+        for section, name in (("events", 0), ("pii_processing", "language")):
+            changed: Any = json.loads(json.dumps(held))
+            changed[section][name] = "another"
+            with pytest.raises(PrivacyError):
+                verify_record(changed, origin, key)
+        for name in ("event", "signature", "device_key"):
+            changed = json.loads(json.dumps(held))
+            changed["proof"][name] = held["proof"]["receipt"]["checkpoint"]
+            with pytest.raises(PrivacyError):
+                verify_record(changed, origin, key)
+        with pytest.raises(PrivacyError):
+            verify_record(held, origin, deployment.trust.coordinator_key)
+        # A withdrawal is in force here at once, and at the ledger with the next sync.
+        receipt = device.rights.withdraw("learn")
+        assert [one.pending for one in device.rights.receipts()] == [False, True]
+        session.push_consents()
+        assert [one.pending for one in device.rights.receipts()] == [False, False]
+        assert session.check_in() is None
+        # An erasure too; then the device is somebody new.
+        old, consents = device.device_id, device.consents
+        assert device.rights.erase().pending
+        report = run(device, session)
+        assert "erased" in report.idle_reason
+        assert report.device_id == old != device.device_id
+        assert device.population is None
+        assert device.consents is not consents
+        erased = device.rights.receipts()[-1]
+        assert (erased.verb, erased.pending) == ("erase", False)
+        statement = ErasureStatement.from_json(parse_canonical(bytes.fromhex(erased.statement)))
+        assert statement.rounds == ()
+        assert receipt.number < erased.number
+        node = deployment.ledger.node
+        assert node.registry.public_key(old) is None
+        again = _session(deployment, connection, device)
+        again.enrol(deployment.token())
+        device.consent("learn", ["product_view"], True)
+        assert again.push_consents() == 1
+        assert again.check_in() is None
+        assert again.idle_reason == "no round is open"
+
+
+def test_past_rounds_are_labelled_when_erased(deployment: Deployment, tmp_path: Path) -> None:
+    manifest, index = deployment.publish_task("to-be-erased")
+    devices = [_open(tmp_path, f"e{n}") for n in range(2)]
+    with Connection(deployment.endpoints) as connection, devices[0], devices[1]:
+        sessions = [_session(deployment, connection, device) for device in devices]
+        for device, session in zip(devices, sessions, strict=True):
+            session.enrol(deployment.token())
+            device.consent("learn", ["product_view"], True)
+            session.push_consents()
+        with ThreadPoolExecutor(1) as pool:
+            round_run = pool.submit(deployment.run_round, manifest, index)
+            for session in sessions:
+                _until(lambda session=session: _joins(session))  # type: ignore[misc]
+            round_run.result(timeout=30)
+        devices[0].rights.erase()
+        assert sessions[0].finish_erasure()
+        assert not sessions[0].finish_erasure()
+        (erased,) = devices[0].rights.receipts()
+        statement = ErasureStatement.from_json(parse_canonical(bytes.fromhex(erased.statement)))
+        (labelled,) = statement.rounds
+        assert labelled.task_sha256 == manifest.digest().hex()
+        # Its sum exists, and no reservation yet: it cannot be said to be stopped.
+        assert labelled.label == "dp-bounded"
+        assert statement.epsilon == pytest.approx(epsilon_bound([GaussianEvent(2.0)], DELTA))
+        assert "1 dp-bounded" in erased.summary
+
+
+def _joins(session: DeviceSession) -> bool:
+    offer = session.check_in()
+    if offer is not None:
+        session.contribute(offer)
+    return offer is not None
 
 
 def _forward(address: str, target: str, calls: list[bytes]) -> None:

@@ -41,17 +41,27 @@ from tacit.client.statistics import (
     contributions,
 )
 from tacit.client.sync import run
-from tacit.client.wire import CheckIn, LoggedEntry, RoundOffer, Traffic
+from tacit.client.wire import (
+    CheckIn,
+    ErasureAnswer,
+    LoggedEntry,
+    RoundOffer,
+    StateProof,
+    Traffic,
+)
 from tacit.privacy.accounting import GaussianEvent, epsilon_bound
 from tacit.privacy.arrays import pack_arrays
+from tacit.privacy.capability import Capability, issue, read_unverified
 from tacit.privacy.checkpoint import Checkpoint, sign
 from tacit.privacy.consent import ConsentEvent
+from tacit.privacy.consent_map import MapEpoch, blinding_key, map_key, map_value
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.merkle import MerkleTree, leaf_hash
 from tacit.privacy.quantize import dense
 from tacit.privacy.receipt import Receipt, leaf
 from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.signatures import SigningKey, verify
+from tacit.privacy.state_map import StateMap
 from tacit.privacy.task import RoundHeader, RoundPlan, TaskManifest
 
 NOW_MS = 1_800_000_000_000
@@ -112,6 +122,12 @@ class World:
         self.refuse_contribution: Rejected | None = None
         self.mangle: Callable[[LoggedEntry], LoggedEntry] = lambda entry: entry
         self._entries: dict[bytes, int] = {}
+        self.map_entries: dict[bytes, bytes] = {}
+        self.epochs = 0
+        self.epoch_change: dict[str, Any] = {}
+        self.capability_change: dict[str, Any] = {}
+        self.map_signer = self.ledger
+        self.map_mangle: Callable[[LoggedEntry], LoggedEntry] = lambda entry: entry
         for n in range(5):
             self.governance.append(leaf_hash(b"earlier entry %d" % n))
 
@@ -188,16 +204,17 @@ class World:
         return entry
 
     def logged(self, entry: GovernanceEntry, known_size: int) -> LoggedEntry:
+        return self.mangle(self._proved(entry, known_size))
+
+    def _proved(self, entry: GovernanceEntry, known_size: int) -> LoggedEntry:
         tree = self.governance
         consistent = 0 < known_size <= tree.size
-        return self.mangle(
-            LoggedEntry(
-                entry=entry.to_bytes(),
-                index=self._entries[entry.to_bytes()],
-                inclusion=tuple(tree.inclusion_proof(self._entries[entry.to_bytes()])),
-                checkpoint=self._checkpoint(GOVERNANCE, tree),
-                consistency=tuple(tree.consistency_proof(known_size)) if consistent else (),
-            )
+        return LoggedEntry(
+            entry=entry.to_bytes(),
+            index=self._entries[entry.to_bytes()],
+            inclusion=tuple(tree.inclusion_proof(self._entries[entry.to_bytes()])),
+            checkpoint=self._checkpoint(GOVERNANCE, tree),
+            consistency=tuple(tree.consistency_proof(known_size)) if consistent else (),
         )
 
     def _checkpoint(self, origin: str, tree: MerkleTree) -> bytes:
@@ -212,6 +229,11 @@ class World:
     def append_consent(self, event: bytes, signature: bytes, known_size: int) -> Receipt:
         self.consents.append(ConsentEvent.parse(event))
         index = self.consent.append(leaf_hash(leaf(event, signature, b"k" * 32)))
+        blinding = blinding_key(b"k" * 32)
+        purpose = self.consents[-1].purpose
+        self.map_entries[map_key(blinding, purpose)] = map_value(
+            blinding, index, leaf(event, signature, b"k" * 32)
+        )
         return Receipt(
             commitment_key=self.commitment_key,
             index=index,
@@ -222,6 +244,22 @@ class World:
                 if 0 < known_size <= self.consent.size
                 else ()
             ),
+        )
+
+    def get_state_proof(
+        self, known_size: int, covering: int, keys: tuple[bytes, ...]
+    ) -> StateProof:
+        """Publish an epoch for every question, as a ledger with busy neighbours would."""
+        state = StateMap(self.map_entries)
+        self.epochs += 1
+        size = max(1, self.consent.size)
+        root = self.consent.root() if self.consent.size else b"r" * 32
+        epoch = MapEpoch(self.epochs, size, root.hex(), state.root.hex())
+        body = dataclasses.replace(epoch, **self.epoch_change).to_json()
+        entry = self._log(GovernanceEntry.sign("consent.map", body, NOW_MS, self.map_signer))
+        return StateProof(
+            self.map_mangle(self._proved(entry, known_size)),
+            tuple(state.prove(key) for key in keys),
         )
 
     def check_in(self, known_size: int) -> CheckIn:
@@ -240,14 +278,32 @@ class World:
             task=self.logged(self.offered, known_size),
             round_header=data,
             round_signature=self.round_signer.sign("round", data),
-            capability=b"leave",
+            capability=self._capability(header),
         )
         return CheckIn(offer, "", 0)
+
+    def _capability(self, header: RoundHeader) -> bytes:
+        leave = Capability(
+            device_id="device",
+            task_sha256=header.task_sha256,
+            round_id=header.round_id,
+            signals=("product_view",),
+            consent_sequence=len(self.consents),
+            map_epoch=self.epochs,
+            expires_at_ms=NOW_MS + 1,
+            nonce="00" * 16,
+        )
+        return issue(self.other, dataclasses.replace(leave, **self.capability_change))
+
+    def erase(
+        self, request: bytes, signature: bytes, public_key: bytes, known_size: int
+    ) -> ErasureAnswer:
+        raise NotImplementedError
 
     def contribute(
         self, capability: bytes, task_sha256: bytes, round_id: int, values: bytes, noised: bool
     ) -> None:
-        assert capability == b"leave"
+        assert read_unverified(capability).round_id == round_id
         self.contributions.append((round_id, values))
         self.noised.append(noised)
         if self.refuse_contribution is not None:
@@ -998,3 +1054,90 @@ def test_a_history_statistic_reads_the_permitted_events_in_time(
     ((_, values),) = world.contributions
     np.testing.assert_array_equal(np.frombuffer(values, "<i2"), dense(expected, 0))
     assert np.any(np.frombuffer(values, "<i2"))
+
+
+# --- freshness: the ledger goes by this device's latest decisions
+
+
+def test_a_withdrawal_the_ledger_lost_is_found(
+    device: Personalizer, session: DeviceSession, world: World
+) -> None:
+    world.publish_task()
+    session.check_in()
+    as_granted = dict(world.map_entries)
+    device.consent("learn", ["purchase"], False)
+    session.push_consents()
+    world.map_entries = as_granted  # the log holds the withdrawal, the state does not
+    with pytest.raises(RollbackRefused, match="latest decisions"):
+        session.check_in()
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"epochs": 0}, "step 5: expected epoch 2 as it was, or a newer one, got 1"),
+        ({"epochs": 1, "epoch_change": {"map_root": "ab" * 32}}, "step 5: expected epoch 2"),
+        ({"epoch_change": {"consent_root": "ab" * 32}}, "step 6: it is of another consent log"),
+        ({"map_entries": {}}, "step 7"),
+    ],
+)
+def test_an_older_or_another_state_is_refused(
+    device: Personalizer, session: DeviceSession, world: World, change: Mapping[str, Any], line: str
+) -> None:
+    world.publish_task()
+    session.check_in()
+    session.check_in()
+    for name, value in change.items():
+        setattr(world, name, value)
+    with pytest.raises(RollbackRefused, match=line):
+        session.check_in()
+    assert not world.contributions
+
+
+def test_an_epoch_that_covers_less_than_the_newest_decision_is_refused(
+    device: Personalizer, session: DeviceSession, world: World
+) -> None:
+    world.publish_task()
+    device.consent("measure", ["purchase"], True)
+    world.epoch_change = {"consent_size": 1}
+    with pytest.raises(RollbackRefused, match="step 6: expected to cover 2 leaves, got 1"):
+        session.check_in()
+
+
+def test_an_epoch_the_ledger_did_not_sign_or_log_is_refused(
+    device: Personalizer, session: DeviceSession, world: World
+) -> None:
+    world.publish_task()
+    world.map_signer = world.coordinator
+    with pytest.raises(OfferRefused, match="step 4, ledger"):
+        session.check_in()
+    world.map_signer = world.ledger
+    world.map_mangle = lambda entry: dataclasses.replace(entry, index=entry.index - 1)
+    with pytest.raises(OfferRefused, match="step 3"):
+        session.check_in()
+
+
+@pytest.mark.parametrize("change", [{"map_epoch": 1}, {"consent_sequence": 0}])
+def test_an_offer_by_an_older_state_is_refused(
+    device: Personalizer, session: DeviceSession, world: World, change: Mapping[str, Any]
+) -> None:
+    world.publish_task()
+    session.check_in()
+    world.capability_change = dict(change)
+    with pytest.raises(OfferRefused, match="freshness: admitted by map epoch"):
+        session.check_in()
+
+
+def test_an_offer_by_a_newer_epoch_is_verified_at_that_epoch(
+    device: Personalizer, session: DeviceSession, world: World
+) -> None:
+    world.publish_task()
+    world.capability_change = {"map_epoch": 2}
+    assert session.check_in() is not None
+    assert world.epochs == 2
+    world.capability_change = {"map_epoch": 99}
+    with pytest.raises(RollbackRefused, match="a map epoch the ledger lacks"):
+        session.check_in()
+    world.capability_change = {"nonce": "0" * 33}
+    with pytest.raises(OfferRefused, match="freshness"):
+        session.check_in()

@@ -11,7 +11,7 @@ from tacit.privacy.requests import request_bytes
 from tacit.privacy.signatures import SigningKey
 
 KEY = SigningKey(b"\5" * 32)
-GOOD = Capability("device", "ab" * 32, 1, ("rating",), 3, 1000, "00" * 16)
+GOOD = Capability("device", "ab" * 32, 1, ("rating",), 3, 2, 1000, "00" * 16)
 
 
 def check(data: bytes, now_ms: int = 999, device: str = "device", round_id: int = 1) -> Capability:

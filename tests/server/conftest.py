@@ -28,6 +28,7 @@ import pytest
 from tacit.privacy.accounting import GaussianEvent, epsilon_bound
 from tacit.privacy.budget_documents import AccountDocument, ReserveDocument
 from tacit.privacy.consent import NO_PREDECESSOR, ConsentEvent, NoticeShown, event_digest
+from tacit.privacy.erasure import ErasureRequest
 from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.signatures import SigningKey
 from tacit.privacy.task import RoundPlan, TaskManifest
@@ -435,6 +436,24 @@ class Device:
             event=data, event_signature=signature, known_size=known_size
         )
         reply: ledger_pb2.ConsentReceipt = self.stub.AppendConsent(self.sealed(body))
+        return reply
+
+    def state_proof(self, covering: int = 0, *keys: bytes) -> ledger_pb2.GetStateProofReply:
+        body = ledger_pb2.GetStateProofRequest(covering=covering, keys=keys)
+        reply: ledger_pb2.GetStateProofReply = self.stub.GetStateProof(
+            self.sealed(body, "GetStateProof")
+        )
+        return reply
+
+    def erase(self, *rounds: tuple[str, int], **changes: Any) -> ledger_pb2.EraseReply:
+        request = ErasureRequest(os.urandom(16).hex(), self.key.key_id, now_ms(), rounds)
+        data = dataclasses.replace(request, **changes).to_bytes()
+        body = ledger_pb2.EraseRequest(
+            request=data,
+            request_signature=self.key.sign("erasure", data),
+            public_key=self.key.public_key,
+        )
+        reply: ledger_pb2.EraseReply = self.stub.Erase(self.sealed(body, "Erase"))
         return reply
 
     def sealed(self, body: Any, method: str = "AppendConsent", at_ms: int | None = None) -> Any:

@@ -155,6 +155,14 @@ class ConsentLog:
             consistency=tuple(bytes.fromhex(node) for node in fields.texts("consistency")),
         )
 
+    def signed(self) -> list[tuple[SignedConsent, ConsentEvent]]:
+        """Return the whole chain, oldest first, as it was signed and as it reads."""
+        with self._store.reading() as connection:
+            rows = connection.execute(
+                "SELECT sequence, epoch, sealed FROM consents ORDER BY sequence"
+            ).fetchall()
+        return list(zip([self._open(*row) for row in rows], self._events(), strict=True))
+
     def count(self) -> int:
         """Count the decisions made on this device."""
         return len(self._events())

@@ -9,6 +9,7 @@ Without its data key every record that a disk may still hold in unused blocks is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from tacit.client.decision import Forgotten
@@ -28,6 +29,41 @@ def erase(store: Store) -> Forgotten:
         for table in TABLES:
             erased += connection.execute(f"DELETE FROM {table}").rowcount
         store.set_meta(connection, ERASING, 1)
+    store.checkpoint()
+    scanned = _search(store.path, wrapped)
+    store.end_erasure()
+    return Forgotten(erased, scanned)
+
+
+def erase_keeping(store: Store, kept: Mapping[str, bytes]) -> Forgotten:
+    """Erase everything in a store but some facts, which are sealed anew under a new data key.
+
+    The store stays open. The old data key, and with it every record a disk may still hold, is gone
+    when this returns; one transaction, so a kill leaves all of it or only what is kept.
+
+    Args:
+        store: an open store.
+        kept: facts, by name.
+
+    Raises:
+        StoreDamaged: if bytes of the old wrapped key are still found in the store's files.
+    """
+    sealer, wrapped_anew = store.new_data_key()
+    with store.power_safe() as connection:
+        wrapped = [row[0] for row in connection.execute("SELECT wrapped FROM data_keys")]
+        erased = 0
+        for table in TABLES:
+            erased += connection.execute(f"DELETE FROM {table}").rowcount
+        connection.execute("DELETE FROM sqlite_sequence")
+        connection.execute("INSERT INTO data_keys VALUES (?, ?)", (sealer.epoch, wrapped_anew))
+        for name, value in kept.items():
+            sealed = sealer.seal(f"fact/{name}", 0, value)
+            connection.execute(
+                "INSERT INTO facts VALUES (?, ?, ?)",
+                (sealer.tag("fact", name), sealer.epoch, sealed),
+            )
+        store.set_meta(connection, ERASING, 1)
+    store.switch_to(sealer)
     store.checkpoint()
     scanned = _search(store.path, wrapped)
     store.end_erasure()

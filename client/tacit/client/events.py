@@ -145,6 +145,40 @@ class EventLog:
             raise StoreDamaged("an event is filed under a signal that is not its own")
         return logged
 
+    def find(self, event_id: str) -> LoggedEvent | None:
+        """Return the event that was recorded under an id, or None."""
+        tag = self._store.sealer.tag("event-id", event_id)
+        with self._store.reading() as connection:
+            row = connection.execute(
+                "SELECT sequence, epoch, sealed FROM events WHERE event_tag = ?", (tag,)
+            ).fetchone()
+        if row is None:
+            return None
+        return LoggedEvent(row[0], Event.from_bytes(self._store.unseal(_KIND, *row)))
+
+    def replace(self, sequence: int, event: Event | None) -> None:
+        """Put another event in the place of one, or nothing; on the disk when this returns."""
+        sealer = self._store.sealer
+        with self._store.power_safe() as connection:
+            if event is None:
+                connection.execute("DELETE FROM events WHERE sequence = ?", (sequence,))
+                return
+            connection.execute(
+                "UPDATE events SET epoch = ?, signal_tag = ?, sealed = ? WHERE sequence = ?",
+                (
+                    self._store.epoch,
+                    sealer.tag("signal", event.signal),
+                    sealer.seal(_KIND, sequence, event.to_bytes()),
+                    sequence,
+                ),
+            )
+
+    def erase_all(self) -> None:
+        """Delete every event, and cut the write-ahead log, so that none is left in old pages."""
+        with self._store.power_safe() as connection:
+            connection.execute("DELETE FROM events")
+        self._store.checkpoint()
+
     def last_sequence(self) -> int:
         """Return the sequence of the newest event ever recorded; 0 for none."""
         with self._store.reading() as connection:

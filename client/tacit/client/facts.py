@@ -54,6 +54,12 @@ class Facts:
             ),
         )
 
+    def remove(self, name: str) -> None:
+        """Remove a fact, if it is there; durable when this returns."""
+        tag = self._store.sealer.tag("fact", name)
+        with self._store.power_safe() as connection:
+            connection.execute("DELETE FROM facts WHERE tag = ?", (tag,))
+
     def identity(self) -> SigningKey:
         """Return the device's signing key, made on first use from the system's CSPRNG."""
         return SigningKey(self._secret(_IDENTITY))

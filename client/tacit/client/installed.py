@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tacit.client.facts import Facts
 from tacit.privacy.canonical import canonical_json, parse_canonical
-from tacit.privacy.release import RANKING, ReleaseManifest
+from tacit.privacy.release import KINDS, RANKING, ReleaseManifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,11 @@ class InstalledReleases:
         (length,) = struct.unpack_from("<I", content)
         manifest = ReleaseManifest.from_json(parse_canonical(content[4 : 4 + length]))
         return InstalledRelease(manifest, content[4 + length :])
+
+    def erase_all(self) -> None:
+        """Remove every installed release."""
+        for kind in KINDS:
+            self._facts.remove(_fact(kind))
 
     def put(self, release: InstalledRelease) -> None:
         """Install a release that was verified; on the disk when this returns."""

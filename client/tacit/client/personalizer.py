@@ -33,8 +33,11 @@ from tacit.client.keys import KeyProvider
 from tacit.client.participation import ParticipationLog
 from tacit.client.policy import DevicePolicy, Endpoints, TrustRoots
 from tacit.client.predictions import predict_now
+from tacit.client.rights import Rights
+from tacit.client.rights_log import RightsLog
 from tacit.client.store import Store
 from tacit.client.terms import ConsentTerms
+from tacit.privacy.consent import ConsentEvent
 from tacit.privacy.release import KINDS, RANKING
 from tacit.privacy.signals import PURPOSES
 
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
     from tacit.client.sync import SyncReport
 
 _POPULATION = "population"
+_GPC = "gpc"
+_GPC_PURPOSES = ("learn", "measure")
 
 
 def system_clock_ms() -> int:
@@ -53,7 +58,8 @@ class Personalizer:
     """One user's personalization on one device.
 
     The parts are public for code that drives a device step by step (`DeviceSession`): `store`,
-    `facts`, `events`, `consents`, `participation`, `releases`.
+    `facts`, `events`, `consents`, `participation`, `releases`, `rights_log`. `rights` has the
+    verbs of a data subject.
     """
 
     def __init__(
@@ -75,6 +81,8 @@ class Personalizer:
         self.consents = ConsentLog(store, self.facts)
         self.participation = ParticipationLog(store, self.facts)
         self.releases = InstalledReleases(self.facts)
+        self.rights_log = RightsLog(self.facts)
+        self.rights = Rights(self)
         self._catalogue = catalogue
         self._terms = terms
         self._decider = Decider(self.events, self.releases, policy.max_model_bytes, recency)
@@ -214,7 +222,7 @@ class Personalizer:
             signals: signals the decision is about; None for every basic signal when granting, and
                 for everything granted when refusing.
             granted: yes or no.
-            gpc: a Global Privacy Control signal is present.
+            gpc: a Global Privacy Control signal is present; also true while `observe_gpc` says so.
 
         Raises:
             BadEvent: if purpose or signals are unknown, or no consent can cover them.
@@ -223,8 +231,41 @@ class Personalizer:
         if signals is None:
             stands = self.consents.permitted(purpose, now_ms) if purpose in PURPOSES else None
             signals = BASIC_SIGNALS if granted or not stands else stands
-        self.consents.decide(
-            purpose, signals, granted=granted, now_ms=now_ms, terms=self._terms, gpc=gpc
+        self.decide(
+            purpose,
+            signals,
+            granted=granted,
+            gpc=gpc or (self.gpc_present and purpose in _GPC_PURPOSES),
+        )
+
+    @property
+    def gpc_present(self) -> bool:
+        """Whether a Global Privacy Control signal was present when last observed."""
+        return self.facts.get(_GPC) == b"1"
+
+    def observe_gpc(self, present: bool) -> None:
+        """Tell the device whether a Global Privacy Control signal is present.
+
+        It contradicts a stored opt-in to anything that leaves the device: the conflict is recorded,
+        and counts as a refusal. When the signal is gone nothing comes back by itself; the person
+        may agree again.
+        """
+        self.facts.put(_GPC, b"1" if present else b"0")
+        for purpose in _GPC_PURPOSES if present else ():
+            if stands := self.consents.permitted(purpose, self.clock_ms()):
+                self.decide(purpose, stands, granted=True, gpc=True)
+
+    def decide(
+        self, purpose: str, signals: Collection[str], *, granted: bool, gpc: bool = False
+    ) -> ConsentEvent:
+        """Record a decision under this app's terms, and return the event; see `ConsentLog`."""
+        return self.consents.decide(
+            purpose,
+            signals,
+            granted=granted,
+            now_ms=self.clock_ms(),
+            terms=self._terms,
+            gpc=gpc,
         )
 
     def recommend(
@@ -314,6 +355,13 @@ class Personalizer:
 
     def reload(self) -> None:
         """Read the installed release again, after something else installed one."""
+        self._decider.reload()
+
+    def start_over(self) -> None:
+        """Drop what is remembered of a store whose content was erased."""
+        self.consents = ConsentLog(self.store, self.facts)
+        self.participation = ParticipationLog(self.store, self.facts)
+        self._decider.forget()
         self._decider.reload()
 
     def forget(self, *, all: Literal[True]) -> Forgotten:  # noqa: A002 - the verb's public name

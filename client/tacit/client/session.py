@@ -16,6 +16,7 @@ from tacit.client.errors import (
     Rejected,
     ReleaseRefused,
 )
+from tacit.client.freshness import Freshness
 from tacit.client.offers import Offer, Standing, accept_offer, permitted_signals
 from tacit.client.participation import Participation
 from tacit.client.personalizer import Personalizer
@@ -46,6 +47,7 @@ class DeviceSession:
         self._servers = servers
         self._trust = trust
         self._checkpoints = Checkpoints(device.facts)
+        self._freshness = Freshness(device.facts, lambda: device.consents, trust)
         self.idle_reason = ""
 
     @property
@@ -90,21 +92,36 @@ class DeviceSession:
             self._push(consent)
         return len(pending)
 
+    def finish_erasure(self) -> bool:
+        """Have the ledger erase this device, if the person asked for it; returns whether it did.
+
+        Afterwards the device is new: it has no identity until it enrols again.
+
+        Raises:
+            ReceiptRefused, RollbackRefused: see `Rights.finish_erasure`.
+        """
+        return self._device.rights.finish_erasure(self._servers, self._trust) is not None
+
     def check_in(self) -> Offer | None:
         """Ask for something to do and decide about it; None when there is nothing.
 
         Decisions the ledger has not receipted go first: a device does not contribute under a
         consent that is not on record, nor let a withdrawal wait behind a round.
 
+        Then the ledger shows that it goes by those decisions and no older ones (`Freshness`), and
+        the gateway that it did when it made the offer.
+
         The ten steps are named in `verify_entry` and `accept_offer`.
 
         Raises:
             OfferRefused, PolicyRefused: naming the step at which this device says no.
-            RollbackRefused: if the governance log shrank or forked.
+            RollbackRefused: if the governance log shrank or forked, or the current-state map does
+                not hold this device's latest decisions.
             ReceiptRefused: see `push_consents`.
         """
         population = self._population()
         self.push_consents()
+        epoch = self._freshness.verify(self._servers)
         answer = self._servers.check_in(self._known_governance())
         self.idle_reason = answer.idle_reason
         if answer.offer is None:
@@ -113,6 +130,7 @@ class DeviceSession:
         entry = verify_entry(
             answer.offer.task, "task", self._trust, self._checkpoints, OfferRefused
         )
+        self._freshness.check_capability(answer.offer.capability, self._servers, epoch)
         standing = Standing(
             population,
             self._device.catalogue.digest,

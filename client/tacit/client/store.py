@@ -183,6 +183,20 @@ class Store:
         with self.power_safe() as connection:
             self.set_meta(connection, ERASING, 0)
 
+    def new_data_key(self) -> tuple[Sealer, bytes]:
+        """Make the data key of the next epoch; returns its sealer and the wrapped key.
+
+        Nothing uses it before it is in the table, and `switch_to` has been called.
+        """
+        epoch, key = self._epoch + 1, os.urandom(KEY_BYTES)
+        return Sealer(key, epoch), self._keys.wrap(key, _KEY_PURPOSE % epoch)
+
+    def switch_to(self, sealer: Sealer) -> None:
+        """Use a new data key, whose wrapped form is on the disk, and drop all others."""
+        with self._lock:
+            self._sealers = {sealer.epoch: sealer}
+            self._epoch = sealer.epoch
+
     @contextmanager
     def _transaction(self, synchronous: str) -> Generator[sqlite3.Connection]:
         with self._lock:

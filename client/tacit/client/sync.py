@@ -58,10 +58,26 @@ def sync(
 def run(device: Personalizer, session: DeviceSession, *, token: str | None = None) -> SyncReport:
     """Run the steps of one session: enrol, push consents, contribute, pull the releases.
 
-    Withdrawals go first, so they hold before anything else is asked. A refused offer is reported
-    and does not keep the device from a new release; a rollback stops everything.
+    An erasure the person asked for goes first, and ends the session: the device that would go on is
+    no more. Then withdrawals, so they hold before anything else is asked. A refused offer is
+    reported and does not keep the device from a new release; a rollback stops everything.
     """
     wall_s, cpu_s = time.perf_counter(), time.thread_time()
+    device_id = device.device_id
+    if session.finish_erasure():
+        return SyncReport(
+            device_id=device_id,
+            consents_sent=0,
+            task_id=None,
+            round_id=None,
+            idle_reason="erased; a new identity can enrol with a new token",
+            installed_version=None,
+            installed={},
+            sent_bytes=session.traffic.sent_bytes,
+            received_bytes=session.traffic.received_bytes,
+            wall_s=time.perf_counter() - wall_s,
+            cpu_s=time.thread_time() - cpu_s,
+        )
     if token is not None:
         session.enrol(token)
     consents_sent = session.push_consents()

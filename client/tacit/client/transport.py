@@ -16,7 +16,14 @@ from google.protobuf.message import Message
 
 from tacit.client.errors import Rejected, TransportError
 from tacit.client.policy import Endpoints
-from tacit.client.wire import CheckIn, LoggedEntry, RoundOffer, Traffic
+from tacit.client.wire import (
+    CheckIn,
+    ErasureAnswer,
+    LoggedEntry,
+    RoundOffer,
+    StateProof,
+    Traffic,
+)
 from tacit.privacy.receipt import Receipt
 from tacit.privacy.requests import NONCE_BYTES, SIGNING_CONTEXT, request_bytes
 from tacit.privacy.signatures import SigningKey
@@ -106,13 +113,37 @@ class GrpcServers:
             lambda: self._sealed(_LEDGER + "AppendConsent", body),
             lambda r: stub.AppendConsent(r, timeout=TIMEOUT_S),
         )
-        return Receipt(
-            commitment_key=reply.commitment_key,
-            index=reply.index,
-            inclusion=tuple(reply.inclusion),
-            checkpoint=reply.checkpoint,
-            consistency=tuple(reply.consistency),
+        return _receipt(reply)
+
+    def get_state_proof(
+        self, known_size: int, covering: int, keys: tuple[bytes, ...]
+    ) -> StateProof:
+        """Ask what the newest epoch, covering so many consent leaves, says of some keys."""
+        body = ledger_pb2.GetStateProofRequest(known_size=known_size, covering=covering, keys=keys)
+        stub = self._connection.ledger_stub
+        reply = self._call(
+            lambda: self._sealed(_LEDGER + "GetStateProof", body),
+            lambda r: stub.GetStateProof(r, timeout=TIMEOUT_S),
         )
+        epoch = _logged(reply.epoch) if reply.HasField("epoch") else None
+        return StateProof(epoch, tuple(reply.proofs))
+
+    def erase(
+        self, request: bytes, signature: bytes, public_key: bytes, known_size: int
+    ) -> ErasureAnswer:
+        """Ask the ledger to destroy what it holds of this device."""
+        body = ledger_pb2.EraseRequest(
+            request=request,
+            request_signature=signature,
+            public_key=public_key,
+            known_size=known_size,
+        )
+        stub = self._connection.ledger_stub
+        reply = self._call(
+            lambda: self._sealed(_LEDGER + "Erase", body),
+            lambda r: stub.Erase(r, timeout=TIMEOUT_S),
+        )
+        return ErasureAnswer(reply.statement, reply.statement_signature, _receipt(reply.receipt))
 
     def check_in(self, known_size: int) -> CheckIn:
         """Ask the gateway for something to do."""
@@ -231,6 +262,16 @@ def _logged(entry: ledger_pb2.LoggedEntry) -> LoggedEntry:
         inclusion=tuple(entry.inclusion),
         checkpoint=entry.checkpoint,
         consistency=tuple(entry.consistency),
+    )
+
+
+def _receipt(reply: ledger_pb2.ConsentReceipt) -> Receipt:
+    return Receipt(
+        commitment_key=reply.commitment_key,
+        index=reply.index,
+        inclusion=tuple(reply.inclusion),
+        checkpoint=reply.checkpoint,
+        consistency=tuple(reply.consistency),
     )
 
 

@@ -29,6 +29,11 @@ class Checkpoints:
         fields = Fields(parse_canonical(content), "remembered checkpoint")
         return Checkpoint(origin, fields.integer("size", 0), bytes.fromhex(fields.text("root")))
 
+    def fact(self, origin: str) -> dict[str, bytes]:
+        """Return the remembered checkpoint as the fact it is, to be carried over an erasure."""
+        content = self._facts.get(f"checkpoint/{origin}")
+        return {} if content is None else {f"checkpoint/{origin}": content}
+
     def known_size(self, origin: str) -> int:
         """Return the remembered size of a log; 0 for none."""
         known = self.known(origin)
@@ -71,14 +76,17 @@ def verify_entry(
     trust: TrustRoots,
     checkpoints: Checkpoints,
     refusal: type[OfferRefused] | type[ReleaseRefused],
+    *,
+    signer: bytes | None = None,
 ) -> GovernanceEntry:
-    """Verify that the governance log holds an entry that the coordinator signed.
+    """Verify that the governance log holds an entry that the coordinator, or `signer`, signed.
 
     1. The checkpoint is of the governance log, signed with the pinned ledger key, and cosigned by
        the pinned quorum of witnesses.
     2. It extends the checkpoint this device remembers, and is remembered in its place.
     3. The entry is included under it.
-    4. The entry is of the expected kind and signed with the pinned coordinator key.
+    4. The entry is of the expected kind and signed with the pinned coordinator key, or with
+       `signer`, where one is given.
 
     Raises:
         RollbackRefused: if step 2 fails.
@@ -107,9 +115,14 @@ def verify_entry(
         raise refusal(f"step 3, inclusion: {error}") from None
     try:
         entry = GovernanceEntry.parse(logged.entry)
-        entry.verify(trust.coordinator_key, key_id(trust.coordinator_key))
+        public_key = trust.coordinator_key if signer is None else signer
+        entry.verify(public_key, key_id(public_key))
     except PrivacyError as error:
-        raise refusal(f"step 4, coordinator: {error}") from None
+        raise refusal(f"step 4, {_whose(signer)}: {error}") from None
     if entry.kind != kind:
-        raise refusal(f"step 4, coordinator: expected an entry of kind {kind!r}")
+        raise refusal(f"step 4, {_whose(signer)}: expected an entry of kind {kind!r}")
     return entry
+
+
+def _whose(signer: bytes | None) -> str:
+    return "coordinator" if signer is None else "ledger"

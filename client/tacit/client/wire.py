@@ -59,6 +59,33 @@ class CheckIn:
     latest_release: int
 
 
+@dataclass(frozen=True, slots=True)
+class StateProof:
+    """What the ledger says of keys of the current-state map, nothing in it verified yet.
+
+    Attributes:
+        epoch: the newest epoch's entry; None before the first.
+        proofs: one encoded proof for each key asked for.
+    """
+
+    epoch: LoggedEntry | None
+    proofs: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureAnswer:
+    """The ledger's answer to an erasure, nothing in it verified yet.
+
+    Attributes:
+        statement, signature: canonical bytes of an `ErasureStatement`, signed by the ledger.
+        receipt: proof that the consent log commits to both.
+    """
+
+    statement: bytes
+    signature: bytes
+    receipt: Receipt
+
+
 @dataclass(slots=True)
 class Traffic:
     """Payload bytes of one session, without TLS and HTTP/2 framing."""
@@ -82,6 +109,18 @@ class Servers(Protocol):
 
     def append_consent(self, event: bytes, signature: bytes, known_size: int) -> Receipt:
         """Send one consent event to the ledger."""
+        ...
+
+    def get_state_proof(
+        self, known_size: int, covering: int, keys: tuple[bytes, ...]
+    ) -> StateProof:
+        """Ask what the newest epoch, covering so many consent leaves, says of some keys."""
+        ...
+
+    def erase(
+        self, request: bytes, signature: bytes, public_key: bytes, known_size: int
+    ) -> ErasureAnswer:
+        """Ask the ledger to destroy what it holds of this device."""
         ...
 
     def check_in(self, known_size: int) -> CheckIn:

@@ -5,8 +5,8 @@
     what it costs          accounting, gaussian_event, budget, budget_documents
                            (accounting_closed_form, accounting_rdp, accounting_libraries)
     what is signed         canonical, signatures, governance, task, release, capability, requests
-    what is agreed         signals, consent, notice, receipt
-    what is proved         merkle, checkpoint, tiles
+    what is agreed         signals, consent, notice, receipt, erasure
+    what is proved         merkle, checkpoint, tiles, state_map, consent_map
     what is shipped        arrays
     what goes wrong        errors
 

@@ -30,6 +30,8 @@ class Capability:
         signals: signals consented to and asked for, sorted.
         consent_sequence: number of consent events known when this was issued; the gateway drops
             the contribution at the cut-off if a later event withdrew consent.
+        map_epoch: newest epoch of the current-state map when this was issued; the device takes
+            part only if it is not older than the one in which it saw its own decisions stand.
         expires_at_ms: Unix milliseconds; refused from this time on.
         nonce: hex of 16 random bytes.
     """
@@ -39,6 +41,7 @@ class Capability:
     round_id: int
     signals: tuple[str, ...]
     consent_sequence: int
+    map_epoch: int
     expires_at_ms: int
     nonce: str
 
@@ -47,12 +50,13 @@ class Capability:
     def to_json(self) -> dict[str, Json]:
         """Return the document that is signed."""
         return {
-            "type": "tacit.capability/1",
+            "type": "tacit.capability/2",
             "device_id": self.device_id,
             "task_sha256": self.task_sha256,
             "round_id": self.round_id,
             "signals": list(self.signals),
             "consent_sequence": self.consent_sequence,
+            "map_epoch": self.map_epoch,
             "expires_at_ms": self.expires_at_ms,
             "nonce": self.nonce,
         }
@@ -61,14 +65,15 @@ class Capability:
     def from_json(cls, document: Mapping[str, Json]) -> Capability:
         """Parse and validate; raises `BadDocument`."""
         fields = Fields(document, "capability")
-        if fields.text("type") != "tacit.capability/1":
-            raise BadDocument("capability.type: expected 'tacit.capability/1'")
+        if fields.text("type") != "tacit.capability/2":
+            raise BadDocument("capability.type: expected 'tacit.capability/2'")
         capability = cls(
             device_id=fields.text("device_id"),
             task_sha256=fields.text("task_sha256", max_length=64),
             round_id=fields.integer("round_id", 1, 10_000),
             signals=fields.texts("signals"),
             consent_sequence=fields.integer("consent_sequence", 0),
+            map_epoch=fields.integer("map_epoch", 0),
             expires_at_ms=fields.integer("expires_at_ms", 0),
             nonce=fields.text("nonce", max_length=32),
         )
@@ -83,6 +88,16 @@ def issue(key: SigningKey, capability: Capability) -> bytes:
     return canonical_json({"capability": document, "signature": signature.hex()})
 
 
+def read_unverified(data: bytes) -> Capability:
+    """Read what a capability says; the gateway that signed it is the one who checks the signature.
+
+    Raises:
+        BadDocument: if it is malformed.
+    """
+    document, _ = _open(data)
+    return Capability.from_json(document)
+
+
 def verify(
     public_key: bytes, data: bytes, now_ms: int, device_id: str, task_sha256: str, round_id: int
 ) -> Capability:
@@ -93,17 +108,7 @@ def verify(
             round, or has expired.
         BadDocument: if it is malformed.
     """
-    if len(data) > MAX_CAPABILITY_BYTES:
-        raise BadDocument(f"expected a capability of at most {MAX_CAPABILITY_BYTES} bytes")
-    envelope = parse_canonical(data)
-    document = envelope.pop("capability", None)
-    signature_hex = envelope.pop("signature", None)
-    if not isinstance(document, dict) or not isinstance(signature_hex, str) or envelope:
-        raise BadDocument("expected a capability and its signature, nothing else")
-    try:
-        signature = bytes.fromhex(signature_hex)
-    except ValueError:
-        raise BadDocument("capability.signature: expected hexadecimal digits") from None
+    document, signature = _open(data)
     verify_signature(public_key, Capability.SIGNING_CONTEXT, canonical_json(document), signature)
     capability = Capability.from_json(document)
     if capability.device_id != device_id:
@@ -113,3 +118,17 @@ def verify(
     if now_ms >= capability.expires_at_ms:
         raise BadSignature(f"the capability expired at {capability.expires_at_ms} ms")
     return capability
+
+
+def _open(data: bytes) -> tuple[dict[str, Json], bytes]:
+    if len(data) > MAX_CAPABILITY_BYTES:
+        raise BadDocument(f"expected a capability of at most {MAX_CAPABILITY_BYTES} bytes")
+    envelope = parse_canonical(data)
+    document = envelope.pop("capability", None)
+    signature_hex = envelope.pop("signature", None)
+    if not isinstance(document, dict) or not isinstance(signature_hex, str) or envelope:
+        raise BadDocument("expected a capability and its signature, nothing else")
+    try:
+        return document, bytes.fromhex(signature_hex)
+    except ValueError:
+        raise BadDocument("capability.signature: expected hexadecimal digits") from None

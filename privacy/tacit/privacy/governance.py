@@ -28,6 +28,7 @@ KINDS = (
     "round",
     "release",
     "audit",
+    "consent.map",
 )
 
 

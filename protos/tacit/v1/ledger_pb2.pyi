@@ -416,20 +416,149 @@ class GetConsentStatesReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     STATES_FIELD_NUMBER: _builtins.int
+    MAP_EPOCH_FIELD_NUMBER: _builtins.int
+    map_epoch: _builtins.int
+    """Newest epoch of the current-state map; 0 before the first."""
     @_builtins.property
     def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConsentState]: ...
     def __init__(
         self,
         *,
         states: _abc.Iterable[Global___ConsentState] | None = ...,
+        map_epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["map_epoch", b"map_epoch", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetConsentStatesReply: _TypeAlias = GetConsentStatesReply  # noqa: Y015
+
+@_typing.final
+class GetStateProofRequest(_message.Message):
+    """Asks what the current-state map says of some keys (tacit.privacy.consent_map)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KNOWN_SIZE_FIELD_NUMBER: _builtins.int
+    COVERING_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    known_size: _builtins.int
+    """Size of the governance log the device remembers; 0 for none."""
+    covering: _builtins.int
+    """An epoch that covers so many leaves of the consent log is published first if there is none;
+    never above the size of the log.
+    """
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """32-byte keys of the map, at most 8."""
+
+    def __init__(
+        self,
+        *,
+        known_size: _builtins.int = ...,
+        covering: _builtins.int = ...,
+        keys: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["covering", b"covering", "keys", b"keys", "known_size", b"known_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStateProofRequest: _TypeAlias = GetStateProofRequest  # noqa: Y015
+
+@_typing.final
+class GetStateProofReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    PROOFS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def epoch(self) -> Global___LoggedEntry:
+        """The newest epoch: a governance entry of kind consent.map. Absent before the first."""
+
+    @_builtins.property
+    def proofs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """For each key asked for, in order: an encoded tacit.privacy.state_map proof."""
+
+    def __init__(
+        self,
+        *,
+        epoch: Global___LoggedEntry | None = ...,
+        proofs: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "proofs", b"proofs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStateProofReply: _TypeAlias = GetStateProofReply  # noqa: Y015
+
+@_typing.final
+class EraseRequest(_message.Message):
+    """Asks the ledger to destroy what it holds of the calling device."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    REQUEST_SIGNATURE_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    KNOWN_SIZE_FIELD_NUMBER: _builtins.int
+    request: _builtins.bytes
+    """Canonical JSON of a tacit.privacy.erasure.ErasureRequest."""
+    request_signature: _builtins.bytes
+    """The device's signature over `request` in context "erasure"."""
+    public_key: _builtins.bytes
+    """The device's 32-byte public key: after the first reply is lost the ledger no longer knows it."""
+    known_size: _builtins.int
+    """Size of the consent log that the device remembers; 0 for none."""
+    def __init__(
+        self,
+        *,
+        request: _builtins.bytes = ...,
+        request_signature: _builtins.bytes = ...,
+        public_key: _builtins.bytes = ...,
+        known_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_size", b"known_size", "public_key", b"public_key", "request", b"request", "request_signature", b"request_signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseRequest: _TypeAlias = EraseRequest  # noqa: Y015
+
+@_typing.final
+class EraseReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    STATEMENT_SIGNATURE_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    statement: _builtins.bytes
+    """Canonical JSON of a tacit.privacy.erasure.ErasureStatement, and the ledger's signature."""
+    statement_signature: _builtins.bytes
+    @_builtins.property
+    def receipt(self) -> Global___ConsentReceipt:
+        """Proof that the consent log commits to the statement."""
+
+    def __init__(
+        self,
+        *,
+        statement: _builtins.bytes = ...,
+        statement_signature: _builtins.bytes = ...,
+        receipt: Global___ConsentReceipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "statement", b"statement", "statement_signature", b"statement_signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseReply: _TypeAlias = EraseReply  # noqa: Y015
 
 @_typing.final
 class CreateTokensRequest(_message.Message):

@@ -45,6 +45,16 @@ class LedgerServiceStub(object):
                 request_serializer=tacit_dot_v1_dot_auth__pb2.SignedRequest.SerializeToString,
                 response_deserializer=tacit_dot_v1_dot_ledger__pb2.ConsentReceipt.FromString,
                 _registered_method=True)
+        self.GetStateProof = channel.unary_unary(
+                '/tacit.v1.LedgerService/GetStateProof',
+                request_serializer=tacit_dot_v1_dot_auth__pb2.SignedRequest.SerializeToString,
+                response_deserializer=tacit_dot_v1_dot_ledger__pb2.GetStateProofReply.FromString,
+                _registered_method=True)
+        self.Erase = channel.unary_unary(
+                '/tacit.v1.LedgerService/Erase',
+                request_serializer=tacit_dot_v1_dot_auth__pb2.SignedRequest.SerializeToString,
+                response_deserializer=tacit_dot_v1_dot_ledger__pb2.EraseReply.FromString,
+                _registered_method=True)
         self.GetCheckpoint = channel.unary_unary(
                 '/tacit.v1.LedgerService/GetCheckpoint',
                 request_serializer=tacit_dot_v1_dot_ledger__pb2.GetCheckpointRequest.SerializeToString,
@@ -104,6 +114,20 @@ class LedgerServiceServicer(object):
 
     def AppendConsent(self, request, context):
         """Body: AppendConsentRequest. Durable and effective at admission when it returns.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStateProof(self, request, context):
+        """Body: GetStateProofRequest. For devices.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Erase(self, request, context):
+        """Body: EraseRequest. For devices; also for one that was erased and lost the reply.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,6 +205,16 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.AppendConsent,
                     request_deserializer=tacit_dot_v1_dot_auth__pb2.SignedRequest.FromString,
                     response_serializer=tacit_dot_v1_dot_ledger__pb2.ConsentReceipt.SerializeToString,
+            ),
+            'GetStateProof': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStateProof,
+                    request_deserializer=tacit_dot_v1_dot_auth__pb2.SignedRequest.FromString,
+                    response_serializer=tacit_dot_v1_dot_ledger__pb2.GetStateProofReply.SerializeToString,
+            ),
+            'Erase': grpc.unary_unary_rpc_method_handler(
+                    servicer.Erase,
+                    request_deserializer=tacit_dot_v1_dot_auth__pb2.SignedRequest.FromString,
+                    response_serializer=tacit_dot_v1_dot_ledger__pb2.EraseReply.SerializeToString,
             ),
             'GetCheckpoint': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCheckpoint,
@@ -282,6 +316,60 @@ class LedgerService(object):
             '/tacit.v1.LedgerService/AppendConsent',
             tacit_dot_v1_dot_auth__pb2.SignedRequest.SerializeToString,
             tacit_dot_v1_dot_ledger__pb2.ConsentReceipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStateProof(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tacit.v1.LedgerService/GetStateProof',
+            tacit_dot_v1_dot_auth__pb2.SignedRequest.SerializeToString,
+            tacit_dot_v1_dot_ledger__pb2.GetStateProofReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Erase(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tacit.v1.LedgerService/Erase',
+            tacit_dot_v1_dot_auth__pb2.SignedRequest.SerializeToString,
+            tacit_dot_v1_dot_ledger__pb2.EraseReply.FromString,
             options,
             channel_credentials,
             insecure,

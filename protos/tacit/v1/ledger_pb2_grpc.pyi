@@ -36,6 +36,10 @@ class LedgerServiceStub:
     """For devices. The token is the only credential; it works once."""
     AppendConsent: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.ConsentReceipt]
     """Body: AppendConsentRequest. Durable and effective at admission when it returns."""
+    GetStateProof: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.GetStateProofReply]
+    """Body: GetStateProofRequest. For devices."""
+    Erase: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.EraseReply]
+    """Body: EraseRequest. For devices; also for one that was erased and lost the reply."""
     GetCheckpoint: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetCheckpointRequest, _ledger_pb2.GetCheckpointReply]
     """Public: checkpoints, entries and proofs of the governance log."""
     GetEntries: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetEntriesRequest, _ledger_pb2.GetEntriesReply]
@@ -60,6 +64,10 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """For devices. The token is the only credential; it works once."""
     AppendConsent: _aio.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.ConsentReceipt]  # type: ignore[assignment]
     """Body: AppendConsentRequest. Durable and effective at admission when it returns."""
+    GetStateProof: _aio.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.GetStateProofReply]  # type: ignore[assignment]
+    """Body: GetStateProofRequest. For devices."""
+    Erase: _aio.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.EraseReply]  # type: ignore[assignment]
+    """Body: EraseRequest. For devices; also for one that was erased and lost the reply."""
     GetCheckpoint: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetCheckpointRequest, _ledger_pb2.GetCheckpointReply]  # type: ignore[assignment]
     """Public: checkpoints, entries and proofs of the governance log."""
     GetEntries: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetEntriesRequest, _ledger_pb2.GetEntriesReply]  # type: ignore[assignment]
@@ -93,6 +101,22 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.ConsentReceipt, _abc.Awaitable[_ledger_pb2.ConsentReceipt]]:
         """Body: AppendConsentRequest. Durable and effective at admission when it returns."""
+
+    @_abc_1.abstractmethod
+    def GetStateProof(
+        self,
+        request: _auth_pb2.SignedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.GetStateProofReply, _abc.Awaitable[_ledger_pb2.GetStateProofReply]]:
+        """Body: GetStateProofRequest. For devices."""
+
+    @_abc_1.abstractmethod
+    def Erase(
+        self,
+        request: _auth_pb2.SignedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.EraseReply, _abc.Awaitable[_ledger_pb2.EraseReply]]:
+        """Body: EraseRequest. For devices; also for one that was erased and lost the reply."""
 
     @_abc_1.abstractmethod
     def GetCheckpoint(

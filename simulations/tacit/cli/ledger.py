@@ -12,15 +12,16 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tacit.cli._ledger_path import check_is_ledger
+from tacit.cli._ledger_path import check_is_ledger, read_ledger
 from tacit.cli.witness import witness
+from tacit.privacy.checkpoint import verify_checkpoint
 from tacit.privacy.cosignature import Quorum, Witness
 from tacit.privacy.errors import BadParameter, PrivacyError
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.trust import CLAIMS
 from tacit.server.errors import ServerError, VerificationFailed
 from tacit.server.ledger.config import LedgerConfig
-from tacit.server.ledger.contents import read_database, read_export, read_node
+from tacit.server.ledger.contents import LOGS, read_database, read_export, read_node
 from tacit.server.ledger.database import DATABASE_FILE
 from tacit.server.ledger.export import export_ledger, write_export
 from tacit.server.ledger.log import GOVERNANCE
@@ -32,7 +33,7 @@ _PATH = click.Path(exists=True, path_type=Path)
 
 @click.group()
 def ledger() -> None:
-    """Verify, show or export a ledger, offline; or witness one.
+    """Verify, show or export a ledger, offline; print its checkpoint, or witness one.
 
     PATH is an exported directory, a ledger node's state directory, or its database file.
     """
@@ -119,6 +120,38 @@ def show(path: Path, as_json: bool) -> None:
     Console().print(table)
 
 
+@ledger.command(short_help="Print the newest signed checkpoint of PATH.")
+@click.argument("path", type=_PATH)
+@click.option(
+    "--log", "name", type=click.Choice(LOGS), default=GOVERNANCE, help="Which of both logs."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print size, root and note as JSON.")
+def checkpoint(path: Path, name: str, as_json: bool) -> None:
+    """Print the newest signed checkpoint of the ledger at PATH, to hold later histories against.
+
+    Its signature is verified with the key the ledger names; `verify --known` takes the output.
+    """
+    contents = read_ledger(path)
+    origin, notes = contents.keys.origins[name], contents.logs[name].notes
+    if not notes:
+        raise click.ClickException(f"the {name} log is empty: there is no checkpoint yet")
+    try:
+        newest = verify_checkpoint(notes[-1], origin, origin, contents.keys.ledger_key)
+    except PrivacyError as error:
+        raise click.ClickException(f"{name} log: {error}") from None
+    note = notes[-1].decode("utf-8")
+    if as_json:
+        document = {
+            "origin": newest.origin,
+            "size": newest.size,
+            "root": newest.root.hex(),
+            "note": note,
+        }
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        click.echo(note, nl=False)
+
+
 @ledger.command(short_help="Write everything the ledger published to DIRECTORY.")
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--database", type=_PATH, help="The node's database file or state directory.")
@@ -181,6 +214,9 @@ def _print_report(report: VerificationReport) -> None:
         click.echo(f"  witness       {witness_name} cosigned {cosigned} of them")
     for log_key in report.log_keys:
         click.echo(f"  log key       {log_key}")
+    if report.map_epochs:
+        how = "re-derived" if report.map_root_rederived else "signed; its entries are not published"
+        click.echo(f"  consent map   epoch {report.map_epochs}, root {report.map_root} ({how})")
     for account in report.accounts:
         click.echo(
             f"  account       {account.account_id}: window {account.window}, spent ε "
@@ -217,4 +253,6 @@ def _summary(entry: GovernanceEntry) -> str:
     for field in ("reservation_id", "task_id", "account_id", "notice_id"):
         if field in entry.body:
             return str(entry.body[field])
+    if "epoch" in entry.body:
+        return f"epoch {entry.body['epoch']}, {entry.body['consent_size']} consent leaves"
     return f"{entry.body.get('population')} {entry.body.get('version')}"

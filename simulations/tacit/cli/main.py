@@ -10,6 +10,7 @@ _COMMANDS = {
     "demo": "tacit.cli.demo:demo",
     "simulate": "tacit.cli.simulate:simulate",
     "ledger": "tacit.cli.ledger:ledger",
+    "device": "tacit.cli.device:device",
     "audit": "tacit.cli.audit:audit",
     "budget": "tacit.cli.budget:budget",
 }
@@ -17,6 +18,7 @@ _SUMMARIES = {
     "demo": "Train, release and recommend with real processes on this machine.",
     "simulate": "Train on one machine, vectorised: the same statistics, noise and learner.",
     "ledger": "Verify, show or export a ledger, offline.",
+    "device": "Consents and rights of the person whose device it is, offline.",
     "audit": "Look for privacy violations: noise, sensitivity, canaries; states its power.",
     "budget": "Show, explain, plan and govern privacy budgets; the facts of releases.",
 }

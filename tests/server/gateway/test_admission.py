@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -167,3 +168,38 @@ def test_the_cut_off_asks_nothing_about_nobody(ledger: Ledger) -> None:
     assert ledger.asked == []
     ledger.set("b")
     assert Admission(ledger).signals_granted("learn", ["a", "b"]) == {"a": {"rating"}}
+
+
+def test_a_ledger_that_went_back_to_an_older_state_admits_nobody(
+    ledger: Ledger, manifest: Any
+) -> None:
+    ledger.set("a", "rating")
+    grant = ledger.states["a"]
+    ledger.states["a"] = dataclasses.replace(grant, map_epoch=7)
+    admission = Admission(ledger)
+    assert admission.admit(manifest, "a").map_epoch == 7
+    ledger.states["a"] = dataclasses.replace(grant, map_epoch=6)
+    for ask in (
+        lambda: admission.admit(manifest, "a"),
+        lambda: admission.signals_granted("learn", ["a"]),
+        lambda: admission.count_eligible(manifest),
+    ):
+        with pytest.raises(NotAdmitted, match="epoch 7 or newer, got 6"):
+            ask()
+    ledger.states["a"] = dataclasses.replace(grant, map_epoch=8)
+    assert admission.admit(manifest, "a").map_epoch == 8
+
+
+def test_an_answer_that_was_overtaken_is_no_rollback(ledger: Ledger, manifest: Any) -> None:
+    ledger.set("a", "rating")
+    ledger.holds = True
+    admission = Admission(ledger)
+    with ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(admission.count_eligible, manifest)
+        assert ledger.arrived.acquire(timeout=10)
+        ledger.states["a"] = dataclasses.replace(ledger.states["a"], map_epoch=1)
+        fast = pool.submit(admission.signals_granted, "learn", ["a"])
+        assert ledger.arrived.acquire(timeout=10)
+        ledger.let.release(2)
+        assert fast.result(10) == {"a": {"rating"}}
+        assert slow.result(10) == 1

@@ -294,12 +294,22 @@ class TestConsent:
             held = [row.sealed for row in connection.execute(select(consent_events))]
             keys = [row.key for row in connection.execute(select(subjects))]
         assert any(held[0] in content for content in deployment.table_files())
-        deployment.node.consent.erase(device.key.key_id)
+        device.erase()
         gateway = deployment.client("gateway")
-        assert not gateway.consent_states("learn", [device.key.key_id])[0].granted
-        after = other.append(kept)
-        assert (after.checkpoint, after.inclusion) == (before.checkpoint, before.inclusion)
-        assert "erased" in refusal(device.append, device.event())[1]
+        assert gateway.consent_states("learn", [device.key.key_id]) == []
+        known = verify_checkpoint(
+            before.checkpoint, CONSENT, CONSENT, deployment.node_key.public_key
+        )
+        after = as_receipt(other.append(kept, known_size=known.size))
+        signature = other.key.sign("consent", kept.to_bytes())
+        names: dict[str, Any] = {
+            "origin": CONSENT,
+            "name": CONSENT,
+            "ledger_key": deployment.node_key.public_key,
+        }
+        verify_receipt(after, kept.to_bytes(), signature, known=known, **names)
+        verify_receipt(as_receipt(before), kept.to_bytes(), signature, **names)
+        assert "does not know" in refusal(device.append, device.event())[1]
         for content in deployment.table_files():
             assert marker not in content
             assert held[0] not in content

@@ -40,10 +40,12 @@ class Admitted:
     Attributes:
         signals: signals of the task that it consents to, at least one.
         consent_sequence: number of consent events the ledger holds of it.
+        map_epoch: newest epoch of the current-state map when the ledger answered.
     """
 
     signals: frozenset[str]
     consent_sequence: int
+    map_epoch: int = 0
 
 
 @dataclass(slots=True)
@@ -58,7 +60,8 @@ class Admission:
     """Answers for one device or for a cohort; safe to call from many threads.
 
     Guarantee: every answer about consent was read from the ledger after the question was put, so
-    whatever a device was told is on record before it asks, is seen.
+    whatever a device was told is on record before it asks, is seen. A ledger that was put back to
+    an older state answers from an older map epoch than it did before; then nobody is admitted.
 
     Public keys are remembered: a device's name is the digest of its key, so the pair never changes.
     """
@@ -69,6 +72,7 @@ class Admission:
         self._line = threading.Lock()
         self._filling: dict[str, _Question] = {}
         self._public_keys: dict[str, bytes] = {}
+        self._map_epoch = 0
 
     def public_key_of(self, device_id: str) -> bytes | None:
         """Return an enrolled device's public key, or None."""
@@ -80,7 +84,7 @@ class Admission:
 
     def count_eligible(self, manifest: TaskManifest) -> int:
         """Count the devices that a task may ask now."""
-        states = self._source.consent_states(manifest.purpose, [])
+        states = self._consent_states(manifest.purpose, [])
         self._remember_keys(states)
         return sum(
             state.granted
@@ -105,7 +109,7 @@ class Admission:
         signals = frozenset(state.signals).intersection(manifest.signals)
         if not signals:
             raise NotAdmitted("no signal", "no signal of the task is consented to")
-        return Admitted(signals, state.sequence)
+        return Admitted(signals, state.sequence, state.map_epoch)
 
     def signals_granted(
         self, purpose: str, device_ids: Sequence[str]
@@ -115,7 +119,7 @@ class Admission:
             return {}
         return {
             state.device_id: frozenset(state.signals)
-            for state in self._source.consent_states(purpose, device_ids)
+            for state in self._consent_states(purpose, device_ids)
             if state.granted
         }
 
@@ -136,12 +140,26 @@ class Admission:
                 # From here on nobody joins: they would get an answer older than their question.
                 del self._filling[purpose]
             try:
-                states = self._source.consent_states(purpose, sorted(question.device_ids))
+                states = self._consent_states(purpose, sorted(question.device_ids))
             except BaseException as error:
                 question.answer.set_exception(error)
                 raise
         self._remember_keys(states)
         question.answer.set_result({state.device_id: state for state in states})
+
+    def _consent_states(self, purpose: str, device_ids: Sequence[str]) -> list[ConsentState]:
+        # Answers may overtake one another: each is held against what was known when it was asked.
+        known = self._map_epoch
+        states = self._source.consent_states(purpose, device_ids)
+        epochs = [state.map_epoch for state in states]
+        if epochs and min(epochs) < known:
+            raise NotAdmitted(
+                "stale consents",
+                f"expected the ledger's map epoch {known} or newer, got {min(epochs)}",
+            )
+        with self._lock:
+            self._map_epoch = max([self._map_epoch, *epochs])
+        return states
 
     def _remember_keys(self, states: Sequence[ConsentState]) -> None:
         for state in states:

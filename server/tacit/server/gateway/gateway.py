@@ -132,9 +132,10 @@ class Gateway:
 
         1. a round is open, and it is the round of this task that the message names;
         2. the capability is ours, for this device and round, and has not expired;
-        3. the device consents now to what it was offered with;
+        3. the device consents now to what it was offered with, by the word of a ledger that is not
+            behind the map epoch of the capability;
         4. the dtype is that of the task's trust level (32-bit integers carry noise, so they come
-           at `local` and only there), and the vector passes `Round.accept`.
+            at `local` and only there), and the vector passes `Round.accept`.
 
         Raises:
             NotAdmitted: naming the check that failed.
@@ -154,7 +155,10 @@ class Gateway:
             )
         except (BadSignature, BadDocument) as error:
             raise current.refuse("bad capability", str(error)) from None
-        if not self._admit(current, device_id).signals.issuperset(permission.signals):
+        admitted = self._admit(current, device_id)
+        if admitted.map_epoch < permission.map_epoch:
+            raise current.refuse("stale consents", "the ledger answered from an older epoch")
+        if not admitted.signals.issuperset(permission.signals):
             raise current.refuse("consent changed", "consent was withdrawn since the offer")
         level = current.manifest.trust_level
         expected = device_pb2.DTYPE_INT32 if level == LOCAL else device_pb2.DTYPE_INT16
@@ -293,6 +297,7 @@ class Gateway:
             round_id=opening.header.round_id,
             signals=tuple(sorted(admitted.signals)),
             consent_sequence=admitted.consent_sequence,
+            map_epoch=admitted.map_epoch,
             expires_at_ms=opening.header.closes_at_ms,
             nonce=secrets.token_hex(16),
         )

@@ -38,6 +38,7 @@ class ConsentState:
         granted: whether an explicit grant stands.
         signals: the signals it covers.
         sequence: number of consent events the ledger holds of this device.
+        map_epoch: newest epoch of the current-state map when the ledger answered.
     """
 
     device_id: str
@@ -46,6 +47,7 @@ class ConsentState:
     granted: bool
     signals: tuple[str, ...]
     sequence: int
+    map_epoch: int = 0
 
 
 class LedgerClient:
@@ -179,6 +181,7 @@ class LedgerClient:
                 granted=one.granted,
                 signals=tuple(one.signals),
                 sequence=one.sequence,
+                map_epoch=reply.map_epoch,
             )
             for one in reply.states
         ]

@@ -19,6 +19,7 @@ from tacit.server.witness.client import WitnessAddress
 OFFICER = "officer"
 ROLES = ("gateway", "coordinator", "operator", "auditor", OFFICER)
 _ORIGIN = re.compile(r"[0-9A-Za-z._-]{1,100}")
+DEFAULT_MAP_PERIOD_S = 60.0
 _KEYS = (
     "state_dir",
     "address",
@@ -77,6 +78,9 @@ class LedgerConfig:
         anchor: directory of the checkpoints this node signed last, which a database that was put
             back to an older state contradicts; keep it off the database's disk and out of its
             backups. By default beside the state directory, with `.anchor` added to its name.
+        map_period_s: the current-state map is published this often where consents changed, and at
+            once for a device that needs it; seconds, above 0, `map_period_s` in the file may be
+            left out.
     """
 
     state_dir: Path
@@ -89,6 +93,7 @@ class LedgerConfig:
     witnesses: tuple[WitnessAddress, ...] = ()
     database: str = field(default="", repr=False)
     anchor: Path | None = None
+    map_period_s: float = DEFAULT_MAP_PERIOD_S
 
     @property
     def anchor_dir(self) -> Path:
@@ -111,6 +116,7 @@ class LedgerConfig:
             document: object = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise BadConfig(f"ledger configuration: expected a JSON file: {error}") from None
+        map_period_s = _take_map_period(document)
         values = _object(document, _KEYS, "ledger configuration", _OPTIONAL_KEYS)
         principals = values["principals"]
         if not isinstance(principals, list):
@@ -129,6 +135,7 @@ class LedgerConfig:
             witnesses=_witnesses(values.get("witnesses", [])),
             database=texts.get("database", ""),
             anchor=Path(texts["anchor"]) if "anchor" in texts else None,
+            map_period_s=map_period_s,
         )
         if not _ORIGIN.fullmatch(config.origin):
             raise BadConfig("ledger configuration: origin: expected letters, digits, '.', '-', '_'")
@@ -194,6 +201,15 @@ def _witness(document: object) -> WitnessAddress:
 def officers_of(principals: Iterable[Principal]) -> dict[str, str]:
     """Return key id to holder of every officer among the principals."""
     return {one.key_id: one.holder for one in principals if one.role == OFFICER}
+
+
+def _take_map_period(document: object) -> float:
+    """Take the optional period out of the document."""
+    values = cast(dict[str, object], document) if isinstance(document, dict) else {}
+    period = values.pop("map_period_s", DEFAULT_MAP_PERIOD_S)
+    if isinstance(period, bool) or not isinstance(period, int | float) or not 0 < period < 1e9:
+        raise BadConfig("ledger configuration: map_period_s: expected seconds above 0")
+    return float(period)
 
 
 def _object(

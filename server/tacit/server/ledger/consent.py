@@ -8,18 +8,20 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from tacit.privacy.consent import NO_PREDECESSOR, ConsentEvent, check_continues, event_digest
+from tacit.privacy.consent_map import blinding_key, map_key, map_value
 from tacit.privacy.errors import BadSignature
 from tacit.privacy.receipt import COMMITMENT_KEY_BYTES, leaf
-from tacit.privacy.signatures import SigningKey, verify
+from tacit.privacy.signatures import SIGNATURE_BYTES, SigningKey, verify
 from tacit.server.errors import FailedPrecondition, InvalidRequest, Unauthenticated
 from tacit.server.ledger.database import retried
 from tacit.server.ledger.log import Logs, Proof
 from tacit.server.ledger.tables import (
     consent_events,
     consent_states,
+    map_entries,
     notices,
     subjects,
 )
@@ -53,6 +55,15 @@ _MOVE_STATE = (
     )
     .values(signals=bindparam("signals"), valid_until_ms=bindparam("valid_until_ms"))
 )
+_ADD_ENTRY = insert(map_entries)
+_MOVE_ENTRY = (
+    update(map_entries)
+    .where(
+        map_entries.c.device_id == bindparam("device"),
+        map_entries.c.purpose == bindparam("of"),
+    )
+    .values(key=bindparam("key"), value=bindparam("value"), position=bindparam("position"))
+)
 _NOTICES = select(notices.c.notice_id, notices.c.version, notices.c.language, notices.c.sha256)
 
 
@@ -65,10 +76,11 @@ class _Subject(NamedTuple):
 
 
 class ConsentStore:
-    """Append events to devices' chains and answer what is granted now.
+    """Append events to devices' chains; `tacit.server.ledger.admission` reads what is granted.
 
-    An append writes the sealed event, the leaf with its checkpoint and the admission state in one
-    transaction: when it returns, all of them are durable and admission follows the new state.
+    An append writes the sealed event, the leaf with its checkpoint, the admission state and the
+    device's entry in the current-state map in one transaction: when it returns, all of them are
+    durable and admission follows the new state.
     """
 
     def __init__(
@@ -124,23 +136,28 @@ class ConsentStore:
         return commitment_key, self._logs.consent.proof(position, known_size)
 
     @retried
-    def erase(self, device_id: str) -> None:
-        """Destroy what the node holds of a device's consents: events, keys, state.
-
-        Leaves, roots and everybody's proofs stay as they are; without the commitment keys the
-        leaves of this device say nothing. The device may consent again on a new chain only after
-        enrolling with a new key.
-        """
+    def fill_map(self) -> None:
+        """Write the map entries of events from before there was a map; nothing if there are any."""
         with self._logs.writing() as connection:
-            for table in (consent_events, consent_states):
-                connection.execute(delete(table).where(table.c.device_id == device_id))
-            # The row stays, keyless, so that old events cannot be replayed as a new chain.
-            connection.execute(
-                update(subjects)
-                .where(subjects.c.device_id == device_id)
-                .values(key=b"", last_digest="")
-            )
-        self._logs.database.scrub()
+            if connection.execute(select(map_entries.c.device_id).limit(1)).first() is not None:
+                return
+            rows = connection.execute(
+                select(subjects.c.device_id, subjects.c.key).where(subjects.c.key != b"")
+            ).all()
+            for device_id, wrapped in rows:
+                self._fill_map_of(connection, device_id, self._unwrap(wrapped, device_id))
+
+    def _fill_map_of(self, connection: Connection, device_id: str, key: bytes) -> None:
+        query = select(consent_events).where(consent_events.c.device_id == device_id)
+        blinding = b""
+        for row in connection.execute(query.order_by(consent_events.c.sequence)).all():
+            plain = _open(AESGCM(key), row.sealed, _label(device_id, row.sequence))
+            commitment_key, rest = plain[:COMMITMENT_KEY_BYTES], plain[COMMITMENT_KEY_BYTES:]
+            signature, event_bytes = rest[:SIGNATURE_BYTES], rest[SIGNATURE_BYTES:]
+            blinding = blinding or blinding_key(commitment_key)
+            data = leaf(event_bytes, signature, commitment_key)
+            purpose = ConsentEvent.parse(event_bytes).purpose
+            _map(connection, device_id, purpose, blinding, row.position, data)
 
     def _record(
         self,
@@ -158,6 +175,9 @@ class ConsentStore:
         else:
             check_continues(event, subject.sequence, subject.last_digest)
         commitment_key = self._random_bytes(COMMITMENT_KEY_BYTES)
+        blinding = blinding_key(
+            commitment_key if subject is None else self._first_key(connection, device_id, key)
+        )
         data = leaf(event_bytes, signature, commitment_key)
         position = self._logs.consent.append(connection, data)
         chain = {"sequence": event.seq, "last_digest": event_digest(event_bytes)}
@@ -186,7 +206,13 @@ class ConsentStore:
         if subject is None or not connection.execute(_MOVE_STATE, mine | state).rowcount:
             named = {"device_id": device_id, "purpose": event.purpose}
             connection.execute(_ADD_STATE, named | state)
+        _map(connection, device_id, event.purpose, blinding, position, data)
         return commitment_key, position
+
+    def _first_key(self, connection: Connection, device_id: str, key: bytes) -> bytes:
+        """Return the commitment key of the first leaf of a device's chain."""
+        row = connection.execute(_EVENT, {"device": device_id, "number": 1}).one()
+        return _open(AESGCM(key), row.sealed, _label(device_id, 1))[:COMMITMENT_KEY_BYTES]
 
     def _held(
         self, connection: Connection, device_id: str, wrapped: bytes, sequence: int, signed: bytes
@@ -205,6 +231,26 @@ class ConsentStore:
         if not wrapped:
             raise FailedPrecondition(f"{device_id}: the consent record was erased; enrol anew")
         return _open(self._wrapping, wrapped, device_id.encode())
+
+
+def _map(
+    connection: Connection,
+    device_id: str,
+    purpose: str,
+    blinding: bytes,
+    position: int,
+    data: bytes,
+) -> None:
+    """Have the current-state map name this leaf as the device's latest decision of a purpose."""
+    entry = {
+        "key": map_key(blinding, purpose),
+        "value": map_value(blinding, position, data),
+        "position": position,
+    }
+    mine = {"device": device_id, "of": purpose}
+    if not connection.execute(_MOVE_ENTRY, mine | entry).rowcount:
+        named = {"device_id": device_id, "purpose": purpose}
+        connection.execute(_ADD_ENTRY, named | entry)
 
 
 def _check_notice(connection: Connection, event: ConsentEvent) -> None:

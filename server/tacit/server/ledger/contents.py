@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from tacit.privacy.errors import BadDocument, PrivacyError
 from tacit.privacy.signed_note import MAX_NOTE_BYTES
@@ -21,7 +21,7 @@ from tacit.server.ledger.database import DATABASE_FILE
 from tacit.server.ledger.database_postgres import reading_postgres
 from tacit.server.ledger.keys import KEYS_FILE, PublicKeys
 from tacit.server.ledger.log import CONSENT, GOVERNANCE
-from tacit.server.ledger.tables import checkpoints, leaves
+from tacit.server.ledger.tables import checkpoints, leaves, map_entries, map_epochs
 
 LOGS = (GOVERNANCE, CONSENT)
 CHECKPOINT_FILE = "checkpoint"
@@ -49,11 +49,15 @@ class LedgerContents:
         keys: as signed by the ledger key they name.
         keys_bytes: the same as it was stored.
         logs: log name → contents.
+        map_entries: what the current-state map held at its last epoch, where that is known: an
+            export never has it (whoever saw two could link changes), a database only while no
+            decision came after the epoch.
     """
 
     keys: PublicKeys
     keys_bytes: bytes
     logs: Mapping[str, LogContents]
+    map_entries: Mapping[bytes, bytes] | None = None
 
 
 def read_database(path: Path) -> LedgerContents:
@@ -79,11 +83,12 @@ def read_database(path: Path) -> LedgerContents:
                     raise VerificationFailed((f"{name} log: leaves are missing in between",))
                 entries = tuple(cast(bytes, row[1]) for row in leaves)
                 logs[name] = LogContents(entries, tuple(cast(bytes, row[0]) for row in notes))
+            current = _map_entries(database)
     except sqlite3.Error as error:
         raise VerificationFailed(
             (f"{file.name}: not a readable ledger database: {error}",)
         ) from None
-    return LedgerContents(_keys(keys_bytes), keys_bytes, logs)
+    return LedgerContents(_keys(keys_bytes), keys_bytes, logs, current)
 
 
 def read_node(config: LedgerConfig) -> LedgerContents:
@@ -112,7 +117,12 @@ def read_node(config: LedgerConfig) -> LedgerContents:
             if [row.position for row in rows] != list(range(len(rows))):
                 raise VerificationFailed((f"{name} log: leaves are missing in between",))
             logs[name] = LogContents(tuple(row.data for row in rows), tuple(notes))
-    return LedgerContents(_keys(keys_bytes), keys_bytes, logs)
+        covered = connection.execute(select(func.max(map_epochs.c.consent_size))).scalar_one()
+        entries = None
+        if covered == len(logs[CONSENT].entries):
+            held = connection.execute(select(map_entries.c.key, map_entries.c.value)).all()
+            entries = {bytes(row.key): bytes(row.value) for row in held}
+    return LedgerContents(_keys(keys_bytes), keys_bytes, logs, entries)
 
 
 def read_export(directory: Path) -> LedgerContents:
@@ -144,6 +154,18 @@ def read_export(directory: Path) -> LedgerContents:
             raise VerificationFailed((f"{name}/{error}",)) from None
         logs[name] = LogContents(tuple(entries), notes)
     return LedgerContents(_keys(keys_bytes), keys_bytes, logs)
+
+
+def _map_entries(database: sqlite3.Connection) -> dict[bytes, bytes] | None:
+    """Read the map's entries if they are exactly those of its last epoch."""
+    known = database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'map_entries'").fetchone()
+    if known is None:
+        return None  # written by a node from before there was a map
+    (covered,) = database.execute("SELECT MAX(consent_size) FROM map_epochs").fetchone()
+    (leaves,) = database.execute("SELECT COUNT(*) FROM leaves WHERE log = ?", (CONSENT,)).fetchone()
+    if covered != leaves:
+        return None
+    return dict(database.execute("SELECT key, value FROM map_entries").fetchall())
 
 
 def _keys(data: bytes) -> PublicKeys:

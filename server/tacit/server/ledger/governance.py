@@ -44,8 +44,9 @@ KIND_ROLES = {
     "budget.commit": "coordinator",
     "budget.abort": "coordinator",
     "audit": "auditor",
+    "consent.map": "ledger",
 }
-"""Kind of entry → role whose key must sign it."""
+"""Kind of entry → role whose key must sign it; `ledger` is the node itself, and no caller."""
 
 
 class BlobSizes(Protocol):

@@ -10,6 +10,7 @@ from typing import cast
 from tacit.privacy.canonical import Fields, Json, canonical_json, parse_canonical
 from tacit.privacy.errors import BadDocument
 from tacit.privacy.signatures import SigningKey, verify
+from tacit.privacy.signatures import key_id as name_of_key
 from tacit.server.ledger.config import OFFICER, Principal
 from tacit.server.ledger.log import CONSENT, GOVERNANCE
 
@@ -32,7 +33,9 @@ class PublicKeys:
     principals: tuple[Principal, ...]
 
     def principal(self, key_id: str) -> Principal | None:
-        """Return the principal whose key has this id, None for none."""
+        """Return whose key has this id, the ledger itself among them; None for none."""
+        if name_of_key(self.ledger_key) == key_id:
+            return Principal("ledger", "ledger", self.ledger_key)
         return next((one for one in self.principals if one.key_id == key_id), None)
 
     def sign(self, key: SigningKey) -> bytes:

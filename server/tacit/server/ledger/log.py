@@ -114,14 +114,14 @@ class MerkleLog:
         with self._lock:
             return earlier.size <= self._tree.size and self._tree.root(earlier.size) == earlier.root
 
-    def root(self, size: int) -> bytes:
-        """Return the root over the first `size` leaves.
+    def root(self, size: int | None = None) -> bytes:
+        """Return the root over the first `size` leaves, or over all.
 
         Raises:
             InvalidRequest: if the log never had `size` leaves.
         """
         with self._lock:
-            if not 0 <= size <= self._tree.size:
+            if size is not None and not 0 <= size <= self._tree.size:
                 raise InvalidRequest(f"expected a size up to {self._tree.size}, got {size}")
             return self._tree.root(size)
 

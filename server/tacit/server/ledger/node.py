@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError, Message
 
 from tacit.privacy.errors import BadSignature
 from tacit.privacy.governance import GovernanceEntry
+from tacit.privacy.signatures import key_id as name_of_key
 from tacit.server.authn import RequestVerifier
 from tacit.server.budget import Accountant, BudgetStore
 from tacit.server.errors import InvalidRequest, PermissionDenied, Unauthenticated
@@ -19,14 +20,16 @@ from tacit.server.ledger.account_governance import AccountGovernance
 from tacit.server.ledger.anchor import Anchor
 from tacit.server.ledger.config import LedgerConfig, officers_of
 from tacit.server.ledger.consent import ConsentStore
+from tacit.server.ledger.consent_map import ConsentMap
 from tacit.server.ledger.database_opening import open_database
+from tacit.server.ledger.erasure import ErasureStore
 from tacit.server.ledger.governance import KIND_ROLES, GovernanceStore
 from tacit.server.ledger.keys import publish_keys
 from tacit.server.ledger.log import Logs
 from tacit.server.registry import BlobStore, DeviceRegistry
 from tacit.v1.auth_pb2 import SignedRequest
 from tacit.v1.budget_pb2 import BudgetEntryRequest
-from tacit.v1.ledger_pb2 import AppendGovernanceRequest
+from tacit.v1.ledger_pb2 import AppendGovernanceRequest, EraseRequest
 
 logger = logging.getLogger("tacit.ledger")
 
@@ -44,7 +47,7 @@ class LedgerNode:
 
     Attributes:
         database, logs, anchor: where everything is stored, and what is remembered of it elsewhere.
-        consent, governance, budget, registry, blobs, accountant: the stores.
+        consent, consent_map, erasure, governance, budget, registry, blobs, accountant: the stores.
     """
 
     def __init__(
@@ -76,6 +79,9 @@ class LedgerNode:
             self.blobs = BlobStore(config.state_dir / "blobs")
             self.registry = DeviceRegistry(self.database, random_bytes)
             self.consent = ConsentStore(self.logs, key, random_bytes)
+            self.consent.fill_map()
+            self.consent_map = ConsentMap(self.logs, key, now_ms())
+            self.erasure = ErasureStore(self.logs, key, random_bytes, self.registry.forget)
             officers = AccountGovernance(self.logs, officers_of(config.principals), now_ms)
             self.governance = GovernanceStore(self.logs, self.blobs, self.accountant, officers)
             self.budget = BudgetStore(self.logs, self.accountant)
@@ -135,6 +141,31 @@ class LedgerNode:
         except BadSignature as error:
             raise Unauthenticated(f"{key_id}: {entry.kind} entry: {error}") from None
         return entry
+
+    def authenticate_erasure(
+        self, method: str, request: SignedRequest
+    ) -> tuple[str, bytes, EraseRequest]:
+        """Open a device's request to be erased; returns (device id, public key, parsed body).
+
+        A device that was erased is no longer known by its key, and may ask again because the reply
+        was lost; then the key it sends must be the one its name is the digest of.
+
+        Raises:
+            Unauthenticated, PermissionDenied, InvalidRequest: before anything else happens.
+        """
+        try:
+            body = EraseRequest.FromString(request.body)
+        except DecodeError:
+            raise InvalidRequest("expected an EraseRequest message") from None
+        device_id = request.key_id
+        if self._public_key(device_id) is not None:
+            self.authenticate(method, request, DEVICE, EraseRequest)
+        elif name_of_key(body.public_key) == device_id and self.erasure.was_erased(device_id):
+            # Remembers no nonce: erasing once more changes nothing.
+            RequestVerifier(lambda _: body.public_key, self.now_ms).open(method, request)
+        else:
+            raise Unauthenticated("the request is signed by a key this server does not know")
+        return device_id, body.public_key, body
 
     def close(self) -> None:
         """Bring the anchor up to date and close the database; nothing is lost by not calling it."""

@@ -12,6 +12,7 @@ from tacit.privacy.budget import BudgetAccount, Reservation, ReservationState
 from tacit.privacy.budget_changes import Proposal
 from tacit.privacy.budget_documents import AbortDocument, CommitDocument, ReserveDocument
 from tacit.privacy.budget_standing import AccountStanding
+from tacit.privacy.consent_map import MapEpoch, check_follows
 from tacit.privacy.errors import BadDocument, PrivacyError
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.merkle import MerkleTree, leaf_hash
@@ -46,6 +47,7 @@ class GovernanceHistory:
         reservations: account id → its reservations, in order.
         releases: population → releases, in order.
         audits: records of audits, in order.
+        map_epochs: published roots of the current-state map, in order.
         findings: one line for each entry that breaks a rule.
     """
 
@@ -57,6 +59,7 @@ class GovernanceHistory:
         default_factory=dict[str, list[ReleaseManifest]]
     )
     audits: list[AuditDocument] = field(default_factory=list[AuditDocument])
+    map_epochs: list[MapEpoch] = field(default_factory=list[MapEpoch])
     findings: list[str] = field(default_factory=list[str])
 
     @property
@@ -117,6 +120,7 @@ class _Replay:
             "round": self._round,
             "release": self._release,
             "audit": self._audit,
+            "consent.map": self._map_epoch,
         }
 
     def entry(self, entry: GovernanceEntry) -> None:
@@ -261,6 +265,12 @@ class _Replay:
         }
         check_audit(audit, root, set(self._history.tasks), releases)
         self._history.audits.append(audit)
+
+    def _map_epoch(self, entry: GovernanceEntry) -> None:
+        epoch, earlier = MapEpoch.from_json(entry.body), self._history.map_epochs
+        previous = earlier[-1] if earlier else None
+        earlier.append(epoch)
+        check_follows(epoch, previous)
 
     def _known_account(self, account_id: str) -> AccountStanding:
         standing = self._history.standings.get(account_id)

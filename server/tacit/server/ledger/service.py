@@ -8,6 +8,7 @@ import grpc
 
 from tacit.server.errors import InvalidRequest
 from tacit.server.ledger.admission import admission_states
+from tacit.server.ledger.log import Proof
 from tacit.server.ledger.node import DEVICE, LedgerNode
 from tacit.server.ledger.refusals import refusing
 from tacit.v1 import auth_pb2, ledger_pb2, ledger_pb2_grpc
@@ -50,12 +51,42 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
                 body.known_size,
                 self._node.now_ms(),
             )
-        return ledger_pb2.ConsentReceipt(
-            commitment_key=commitment_key,
-            index=proof.index,
-            inclusion=proof.inclusion,
-            checkpoint=proof.checkpoint,
-            consistency=proof.consistency,
+        return _receipt(commitment_key, proof)
+
+    def GetStateProof(  # noqa: N802
+        self, request: auth_pb2.SignedRequest, context: grpc.ServicerContext
+    ) -> ledger_pb2.GetStateProofReply:
+        """Prove what the newest epoch of the current-state map says of some keys."""
+        with refusing(context, "GetStateProof"):
+            _, body = self._node.authenticate(
+                SERVICE + "GetStateProof", request, DEVICE, ledger_pb2.GetStateProofRequest
+            )
+            proved = self._node.consent_map.prove(body.covering, body.keys, self._node.now_ms())
+            if proved is None:
+                return ledger_pb2.GetStateProofReply()
+            entry = self._logged_entry(proved[0], body.known_size)
+        return ledger_pb2.GetStateProofReply(epoch=entry, proofs=proved[1])
+
+    def Erase(  # noqa: N802
+        self, request: auth_pb2.SignedRequest, context: grpc.ServicerContext
+    ) -> ledger_pb2.EraseReply:
+        """Destroy what the node holds of the calling device."""
+        with refusing(context, "Erase"):
+            device_id, public_key, body = self._node.authenticate_erasure(
+                SERVICE + "Erase", request
+            )
+            erased = self._node.erasure.erase(
+                device_id,
+                public_key,
+                body.request,
+                body.request_signature,
+                body.known_size,
+                self._node.now_ms(),
+            )
+        return ledger_pb2.EraseReply(
+            statement=erased.statement,
+            statement_signature=erased.signature,
+            receipt=_receipt(erased.commitment_key, erased.proof),
         )
 
     def GetCheckpoint(  # noqa: N802
@@ -131,6 +162,8 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
             _, body = self._node.authenticate(
                 SERVICE + "GetConsentStates", request, "gateway", ledger_pb2.GetConsentStatesRequest
             )
+            # Read first: an epoch is never claimed that is newer than the states.
+            epoch = self._node.consent_map.epoch
             states = admission_states(
                 self._node.database, body.purpose, body.device_ids, self._node.now_ms()
             )
@@ -145,7 +178,8 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
                     sequence=one.sequence,
                 )
                 for one in states
-            ]
+            ],
+            map_epoch=epoch,
         )
 
     def AppendGovernance(  # noqa: N802
@@ -194,3 +228,13 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
             checkpoint=proof.checkpoint,
             consistency=proof.consistency,
         )
+
+
+def _receipt(commitment_key: bytes, proof: Proof) -> ledger_pb2.ConsentReceipt:
+    return ledger_pb2.ConsentReceipt(
+        commitment_key=commitment_key,
+        index=proof.index,
+        inclusion=proof.inclusion,
+        checkpoint=proof.checkpoint,
+        consistency=proof.consistency,
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+from sqlalchemy.exc import SQLAlchemyError
 
 from tacit.server.budget.service import BudgetService
 from tacit.server.errors import AddressInUse, StateCorrupt
@@ -56,16 +58,32 @@ class LedgerServer:
             self.node.close()
             raise AddressInUse(f"{config.address}: cannot be bound; is it in use?") from None
         self.address = f"{config.address.rpartition(':')[0]}:{port}"
+        self._map_period_s = config.map_period_s
+        self._stopped = threading.Event()
+        self._publisher = threading.Thread(target=self._publish_epochs, daemon=True)
 
     def start(self) -> None:
         """Begin to answer, and import the accountants in the background."""
         self._server.start()
+        self._publisher.start()
         self.node.accountant.warm()
 
     def stop(self) -> None:
         """Let running calls finish, then close the state."""
+        self._stopped.set()
         self._server.stop(_GRACE_S).wait()
+        if self._publisher.ident is not None:
+            self._publisher.join()
         self.node.close()
+
+    def _publish_epochs(self) -> None:
+        """Publish the current-state map each period, where consents changed in it."""
+        while not self._stopped.wait(self._map_period_s):
+            try:
+                self.node.consent_map.publish(self.node.now_ms())
+            except SQLAlchemyError as error:
+                # The next period, or the next device that asks for it, tries again.
+                logger.warning("no epoch of the consent map: %s", type(error).__name__)
 
 
 def serve(config: LedgerConfig) -> None:

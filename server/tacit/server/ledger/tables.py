@@ -181,6 +181,40 @@ consent_states = Table(
 )
 Index("consent_states_by_purpose", consent_states.c.purpose, consent_states.c.device_id)
 
+# The current-state map (tacit.privacy.consent_map): opaque keys and values, `position` the consent
+# leaf that brought them about. Removals stand until the next epoch is published. Owner of the rows:
+# consent.ConsentStore; of the epochs, which follow from the governance log: consent_map.ConsentMap.
+map_entries = Table(
+    "map_entries",
+    metadata,
+    Column("device_id", String, ForeignKey("subjects.device_id"), primary_key=True),
+    Column("purpose", String(16), primary_key=True),
+    Column("key", LargeBinary, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    Column("position", BigInteger, nullable=False, index=True),
+)
+map_removals = Table(
+    "map_removals",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+)
+map_epochs = Table(
+    "map_epochs",
+    metadata,
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("consent_size", BigInteger, nullable=False),
+    Column("map_root", LargeBinary, nullable=False),
+    Column("position", BigInteger, nullable=False),
+)
+
+# Digests of the names of erased devices: what it takes to answer a retry, and to refuse the old key
+# a new chain. Owner: erasure.ErasureStore.
+erased_devices = Table(
+    "erased_devices",
+    metadata,
+    Column("device_sha256", LargeBinary, primary_key=True),
+)
+
 
 def create_tables(connection: Connection) -> None:
     """Create what is missing; raises `StateCorrupt` if a table there has other columns."""

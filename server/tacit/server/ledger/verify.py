@@ -1,7 +1,10 @@
 """Verify a whole ledger offline, from its export or its database alone.
 
 What is re-derived: both roots and the root behind every checkpoint ever signed, every signature,
-the life of every reservation, every cap, and every ε that a commit or a release states.
+the life of every reservation, every cap, every ε that a commit or a release states, and of the
+current-state map its sequence of epochs and the consent root each names. The newest map root is
+re-derived from a database that holds no later decision; from an export no map root can be, because
+publishing the entries would let readers link the changes of one person.
 
 What this cannot see: whether the ledger showed other people another history (compare checkpoints
 with theirs; `known` takes them), and whether noise was really drawn as the reservations say.
@@ -28,6 +31,7 @@ from tacit.privacy.merkle import EMPTY_ROOT, MerkleTree, leaf_hash
 from tacit.privacy.receipt import LEAF_BYTES, LEAF_VERSION
 from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.signed_note import verifier_key
+from tacit.privacy.state_map import StateMap
 from tacit.privacy.task import TaskManifest
 from tacit.privacy.tiles import tile_paths, verify_tiles
 from tacit.privacy.trust import CLAIMS, claim_context
@@ -144,6 +148,9 @@ class VerificationReport:
         known_checkpoints: number of checkpoints from elsewhere that agree.
         log_keys: verifier keys of the logs, as C2SP tools and witnesses read them.
         witnesses: witness asked for → number of checkpoints it cosigned.
+        map_epochs: number of published roots of the current-state map.
+        map_root: hex root of the newest; empty for none.
+        map_root_rederived: whether it was re-derived from the entries.
         accounts, releases: what was spent and released.
         audits: what auditors recorded; a ledger that holds together may hold a bad outcome.
         accountant: what recomputed ε, with version, and what it was checked against.
@@ -161,6 +168,9 @@ class VerificationReport:
     known_checkpoints: int
     log_keys: tuple[str, ...]
     witnesses: Mapping[str, int]
+    map_epochs: int
+    map_root: str
+    map_root_rederived: bool
     accounts: tuple[AccountReport, ...]
     releases: tuple[ReleaseReport, ...]
     audits: tuple[AuditSummary, ...]
@@ -247,6 +257,7 @@ def verify_contents(
     accountant = Accountant(compose or available_accountant())
     history = replay_governance(contents.logs[GOVERNANCE].entries, contents.keys, accountant)
     findings.extend(history.findings)
+    rederived = _check_map(history, contents, trees[CONSENT], findings)
     if findings:
         raise VerificationFailed(tuple(findings))
     example = accountant.claim((GaussianEvent(1.0),), 1e-5)
@@ -263,6 +274,9 @@ def verify_contents(
             verifier_key(contents.keys.origins[name], contents.keys.ledger_key) for name in LOGS
         ),
         witnesses=cosigned,
+        map_epochs=len(history.map_epochs),
+        map_root=history.map_epochs[-1].map_root if history.map_epochs else "",
+        map_root_rederived=rederived,
         accounts=_accounts(history, accountant),
         releases=tuple(
             _release(one, history.tasks[one.task_sha256], accountant)
@@ -413,6 +427,24 @@ def _check_witnesses(
                 f"{covered} of its {total} entries; what follows nobody else has seen"
             )
     return counts
+
+
+def _check_map(
+    history: GovernanceHistory, contents: LedgerContents, tree: MerkleTree, findings: list[str]
+) -> bool:
+    """Check map epochs against the consent log; returns whether the newest root was re-derived."""
+    for one in history.map_epochs:
+        if one.consent_size > tree.size or one.consent_root != tree.root(one.consent_size).hex():
+            findings.append(
+                f"map epoch {one.epoch}: names another consent root than {one.consent_size} leaves "
+                "give"
+            )
+    if contents.map_entries is None or not history.map_epochs:
+        return False
+    newest = history.map_epochs[-1]
+    if StateMap(contents.map_entries).root.hex() != newest.map_root:
+        findings.append(f"map epoch {newest.epoch}: its entries give another root")
+    return True
 
 
 def _accounts(history: GovernanceHistory, accountant: Accountant) -> tuple[AccountReport, ...]:

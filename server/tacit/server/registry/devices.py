@@ -13,6 +13,7 @@ from tacit.privacy.errors import BadSignature
 from tacit.privacy.signatures import PUBLIC_KEY_BYTES, key_id, verify
 from tacit.server.errors import InvalidRequest, Unauthenticated
 from tacit.server.ledger.database import Database, retried
+from tacit.server.ledger.erasure import is_erased
 from tacit.server.ledger.tables import devices, tokens
 
 ENROL_CONTEXT = "enrol"
@@ -52,6 +53,10 @@ class DeviceRegistry:
     def public_key(self, device_id: str) -> bytes | None:
         """Return the key of an enrolled device, None for an unknown one."""
         return self._public_keys.get(device_id)
+
+    def forget(self, device_id: str) -> None:
+        """Drop a device that was erased from memory; its row is gone."""
+        self._public_keys.pop(device_id, None)
 
     @retried
     def create_tokens(
@@ -123,6 +128,8 @@ class DeviceRegistry:
                 raise Unauthenticated("enrolment: the token has expired")
             if self.public_key(device_id) is not None:
                 raise Unauthenticated("enrolment: the device is enrolled with another token")
+            if is_erased(connection, device_id):
+                raise Unauthenticated("enrolment: this key was erased; enrol with a new one")
             connection.execute(
                 update(tokens).where(tokens.c.token_sha256 == digest).values(used_by=device_id)
             )
