@@ -232,7 +232,7 @@ class Deployment:
             address or self.server.address,
             self.authority.certificate_pem,
             key or self.keys[role],
-            patience_s=5,
+            patience_s=60,
         )
         self._clients.append(client)
         return client

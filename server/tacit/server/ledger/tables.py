@@ -219,8 +219,8 @@ erased_devices = Table(
 def create_tables(connection: Connection) -> None:
     """Create what is missing; raises `StateCorrupt` if a table there has other columns."""
     metadata.create_all(connection)
-    present = inspect(connection)
+    present = inspect(connection).get_multi_columns(filter_names=list(metadata.tables))
+    found = {name: {column["name"] for column in columns} for (_, name), columns in present.items()}
     for name, table in metadata.tables.items():
-        columns = {column["name"] for column in present.get_columns(name)}
-        if columns != set(table.columns.keys()):
+        if found.get(name) != set(table.columns.keys()):
             raise StateCorrupt(f"table {name} has the columns of another version of tacit")
