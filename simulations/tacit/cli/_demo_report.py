@@ -86,9 +86,10 @@ def _privacy(console: Console, privacy: Mapping[str, Any]) -> None:
         console.print(f"Trust level {privacy['trust']}: “{privacy['claim']}”")
         return
     _heading(console, "What was spent")
+    symbol = "ε₀" if privacy["trust"] == LOCAL else "ε"
     adjacency = _ADJACENCY[privacy["neighboring_relation"]]
     console.print(
-        f"ε = {privacy['epsilon']:g} at δ = {privacy['delta']:g}, of a cap of "
+        f"{symbol} = {privacy['epsilon']:g} at δ = {privacy['delta']:g}, of a cap of "
         f"{privacy['cap_epsilon']:g}, per {privacy['unit']}, over {privacy['rounds']} rounds "
         f"({adjacency}; every user may be in every round; no sampling claimed)."
     )

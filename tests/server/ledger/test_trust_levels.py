@@ -27,7 +27,7 @@ USUAL = ("central", "local")
 
 @pytest.fixture(scope="module", autouse=True)
 def libraries_are_imported() -> None:
-    """The first claim imports them, which on a busy machine outlasts a client's patience."""
+    """The ledger's first claim imports them, which may outlast a client's patience."""
     Accountant().wait_until_ready()
 
 
