@@ -19,7 +19,7 @@ import pytest
 from mutants import MUTANTS  # type: ignore[import-not-found]  # beside this script
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-QUIETLY = ("-q", "-p", "no:cacheprovider", "--tb=no", "--assert=plain", "--timeout=60")
+QUIETLY = ("-q", "-p", "no:cacheprovider", "--tb=no", "--assert=plain", "--timeout=600")
 
 
 class Outcomes:
