@@ -22,6 +22,7 @@ TACIT = [sys.executable, "-c", "from tacit.cli.main import main; main()"]
 TIMEOUT_S = 300
 MARKS = {
     "ledger": "tacit.server.ledger",
+    "witness": "tacit.server.witness",
     "gateway": "tacit.server.gateway",
     "fleet": "tacit.simulations.fleet",
     "superlink": "flower-superlink",
@@ -69,7 +70,7 @@ def processes_of(state: pathlib.Path) -> list[str]:
         "coordinator",
         *(
             pytest.param(name, marks=pytest.mark.long)
-            for name in ("ledger", "gateway", "fleet", "superlink", "supernode", "demo")
+            for name in ("ledger", "witness", "gateway", "fleet", "superlink", "supernode", "demo")
         ),
     ],
 )

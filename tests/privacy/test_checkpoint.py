@@ -5,10 +5,11 @@ import hashlib
 
 import pytest
 
-from tacit.privacy.checkpoint import Checkpoint, key_hash, sign, verifier_key, verify_checkpoint
+from tacit.privacy.checkpoint import Checkpoint, sign, verify_checkpoint
 from tacit.privacy.errors import BadParameter, BadSignature
 from tacit.privacy.merkle import EMPTY_ROOT
 from tacit.privacy.signatures import SigningKey
+from tacit.privacy.signed_note import key_hash, verifier_key
 
 KEY, OTHER = SigningKey(b"\1" * 32), SigningKey(b"\2" * 32)
 NAME = "test.example/log"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tacit.privacy.cosignature import NO_QUORUM, Quorum
+
 
 @dataclass(frozen=True, slots=True)
 class TrustRoots:
@@ -14,12 +16,16 @@ class TrustRoots:
             name in their signed notes.
         ledger_key: 32-byte Ed25519 public key that signs checkpoints.
         coordinator_key: 32-byte Ed25519 public key that signs tasks, rounds and releases.
+        witnesses: who must have cosigned a checkpoint for this device to go by it; by default
+            nobody. With a quorum, a ledger cannot show this device a history of its own unless
+            that many witnesses help it.
     """
 
     governance_origin: str
     consent_origin: str
     ledger_key: bytes
     coordinator_key: bytes
+    witnesses: Quorum = NO_QUORUM
 
 
 @dataclass(frozen=True, slots=True)

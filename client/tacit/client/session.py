@@ -259,6 +259,7 @@ class DeviceSession:
                 origin=origin,
                 name=origin,
                 ledger_key=self._trust.ledger_key,
+                witnesses=self._trust.witnesses,
             )
         except PrivacyError as error:
             raise ReceiptRefused(f"consent {consent.seq}: {error}") from None

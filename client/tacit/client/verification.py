@@ -7,7 +7,8 @@ from tacit.client.facts import Facts
 from tacit.client.policy import TrustRoots
 from tacit.client.wire import LoggedEntry
 from tacit.privacy.canonical import Fields, canonical_json, parse_canonical
-from tacit.privacy.checkpoint import Checkpoint, verify_checkpoint
+from tacit.privacy.checkpoint import Checkpoint
+from tacit.privacy.cosignature import verify_witnessed
 from tacit.privacy.errors import BadProof, PrivacyError
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.merkle import leaf_hash, verify_consistency, verify_inclusion
@@ -80,7 +81,8 @@ def verify_entry(
 ) -> GovernanceEntry:
     """Verify that the governance log holds an entry that the coordinator, or `signer`, signed.
 
-    1. The checkpoint is of the governance log and signed with the pinned ledger key.
+    1. The checkpoint is of the governance log, signed with the pinned ledger key, and cosigned by
+       the pinned quorum of witnesses.
     2. It extends the checkpoint this device remembers, and is remembered in its place.
     3. The entry is included under it.
     4. The entry is of the expected kind and signed with the pinned coordinator key, or with
@@ -91,8 +93,12 @@ def verify_entry(
         OfferRefused, ReleaseRefused (as `refusal`): naming any other step that fails.
     """
     try:
-        checkpoint = verify_checkpoint(
-            logged.checkpoint, trust.governance_origin, trust.governance_origin, trust.ledger_key
+        checkpoint = verify_witnessed(
+            logged.checkpoint,
+            trust.governance_origin,
+            trust.governance_origin,
+            trust.ledger_key,
+            trust.witnesses,
         )
     except PrivacyError as error:
         raise refusal(f"step 1, checkpoint: {error}") from None

@@ -12,7 +12,8 @@ import hmac
 from dataclasses import dataclass
 
 from tacit.privacy.canonical import canonical_json, parse_canonical
-from tacit.privacy.checkpoint import Checkpoint, verify_checkpoint
+from tacit.privacy.checkpoint import Checkpoint
+from tacit.privacy.cosignature import NO_QUORUM, Quorum, verify_witnessed
 from tacit.privacy.errors import BadDocument, BadParameter
 from tacit.privacy.merkle import leaf_hash, verify_consistency, verify_inclusion
 from tacit.privacy.signatures import SIGNATURE_BYTES
@@ -67,10 +68,12 @@ def verify_receipt(
     name: str,
     ledger_key: bytes,
     known: Checkpoint | None = None,
+    witnesses: Quorum = NO_QUORUM,
 ) -> Checkpoint:
     """Verify that the consent log holds exactly this event, and that the log only grew.
 
-    1. The checkpoint is signed by the ledger and is of the consent log.
+    1. The checkpoint is signed by the ledger, is of the consent log, and was cosigned by a quorum
+       of witnesses if one is demanded.
     2. The leaf, opened with the commitment key, commits to this event and signature.
     3. The leaf is included under the checkpoint.
     4. The checkpoint extends the one the device remembers, if any.
@@ -83,6 +86,7 @@ def verify_receipt(
         name: the ledger's key name.
         ledger_key: pinned 32-byte public key.
         known: the checkpoint remembered from last time; the new one is to be remembered instead.
+        witnesses: who must have cosigned it.
 
     Returns:
         The verified checkpoint.
@@ -90,7 +94,7 @@ def verify_receipt(
     Raises:
         BadSignature, BadProof, BadParameter: naming the step that failed.
     """
-    checkpoint = verify_checkpoint(receipt.checkpoint, origin, name, ledger_key)
+    checkpoint = verify_witnessed(receipt.checkpoint, origin, name, ledger_key, witnesses)
     hashed = leaf_hash(leaf(event_bytes, device_signature, receipt.commitment_key))
     verify_inclusion(hashed, receipt.index, checkpoint.size, receipt.inclusion, checkpoint.root)
     if known is not None and known.size > 0:

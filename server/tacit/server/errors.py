@@ -10,6 +10,8 @@
     │   ├── NotFound            nothing by that name
     │   └── Exhausted           beyond the privacy budget, or beyond a limit
     ├── LedgerUnavailable       the ledger node does not answer
+    ├── WitnessUnavailable      a witness does not answer as it should
+    ├── LogRolledBack           a witness remembers another or a longer history of a log
     ├── BadConfig               a configuration that cannot be used
     ├── AddressInUse            a port that another process holds
     ├── StateCorrupt            stored state that contradicts itself or its own signatures
@@ -78,6 +80,14 @@ class Exhausted(Refused):
 
 class LedgerUnavailable(ServerError):  # noqa: N818
     """The ledger node did not answer in time."""
+
+
+class WitnessUnavailable(ServerError):  # noqa: N818
+    """A witness did not answer in time, or not with a cosignature."""
+
+
+class LogRolledBack(ServerError):  # noqa: N818
+    """A witness remembers a history that this log's stored state does not extend."""
 
 
 class BadConfig(ServerError):  # noqa: N818

@@ -114,13 +114,17 @@ def _ledger(console: Console, ledger: Mapping[str, Any], privacy: Mapping[str, A
     console.print(
         f"[green]Yes.[/green] Verified offline from its export: {ledger['governance_size']} "
         f"governance and {ledger['consent_size']} consent entries under {ledger['checkpoints']} "
-        "signed checkpoints."
+        f"signed checkpoints; the newest of both logs cosigned by {_names(ledger['witnesses'])}."
     )
     console.print(
         f"ε recomputed from its rows: {privacy['epsilon']:g}; stated in the release: "
         f"{privacy['epsilon_in_release']:g}; in the devices' own accounts, at most: "
         f"{privacy['epsilon_on_devices_at_most']:g}."
     )
+
+
+def _names(witnesses: Mapping[str, int]) -> str:
+    return "the witness " + ", ".join(witnesses)
 
 
 def _cost(console: Console, cost: Mapping[str, Any]) -> None:

@@ -13,8 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from tacit.cli._ledger_path import check_is_ledger, read_ledger
+from tacit.cli.witness import witness
 from tacit.privacy.checkpoint import verify_checkpoint
-from tacit.privacy.errors import PrivacyError
+from tacit.privacy.cosignature import Quorum, Witness
+from tacit.privacy.errors import BadParameter, PrivacyError
 from tacit.privacy.governance import GovernanceEntry
 from tacit.server.errors import ServerError, VerificationFailed
 from tacit.server.ledger.contents import LOGS, read_database, read_export
@@ -29,10 +31,13 @@ _PATH = click.Path(exists=True, path_type=Path)
 
 @click.group()
 def ledger() -> None:
-    """Verify, show or export a ledger, offline; print its checkpoint.
+    """Verify, show or export a ledger, offline; or witness one.
 
     PATH is an exported directory, a ledger node's state directory, or its database file.
     """
+
+
+ledger.add_command(witness)
 
 
 @ledger.command(short_help="Re-derive roots, signatures, budgets and epsilon of PATH.")
@@ -44,16 +49,36 @@ def ledger() -> None:
     multiple=True,
     help="A signed checkpoint from elsewhere that this ledger must extend; may be repeated.",
 )
+@click.option(
+    "--witness",
+    "witness_keys",
+    multiple=True,
+    metavar="KEY",
+    help="Verifier key of a witness you trust; may be repeated.",
+)
+@click.option(
+    "--quorum",
+    type=click.IntRange(min=1),
+    help="How many of the witnesses must have cosigned the newest checkpoints; by default all.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def verify(path: Path, key_hex: str | None, known: tuple[Path, ...], as_json: bool) -> None:
+def verify(
+    path: Path,
+    key_hex: str | None,
+    known: tuple[Path, ...],
+    witness_keys: tuple[str, ...],
+    quorum: int | None,
+    as_json: bool,
+) -> None:
     """Re-derive every root, signature, budget and epsilon of the ledger at PATH."""
     key = None if key_hex is None else _key(key_hex)
+    demanded = _quorum(witness_keys, quorum)
     if not as_json:
         check_is_ledger(path)
     notes = [one.read_bytes() for one in known]
     try:
         with _patience("re-deriving roots and epsilon"):
-            report = verify_export(path, key, notes)
+            report = verify_export(path, key, notes, witnesses=demanded)
     except VerificationFailed as error:
         if as_json:
             click.echo(json.dumps({"ok": False, "findings": list(error.findings)}, indent=2))
@@ -151,6 +176,14 @@ def _key(text: str) -> bytes:
     return key
 
 
+def _quorum(keys: tuple[str, ...], threshold: int | None) -> Quorum:
+    try:
+        witnesses = tuple(Witness.parse(one) for one in keys)
+        return Quorum(witnesses, len(witnesses) if threshold is None else threshold)
+    except BadParameter as error:
+        raise click.BadParameter(str(error), param_hint="'--witness' / '--quorum'") from None
+
+
 @contextmanager
 def _patience(doing: str) -> Generator[None]:
     """Show a spinner on a terminal's standard error while something slow runs."""
@@ -167,6 +200,10 @@ def _print_report(report: VerificationReport) -> None:
     click.echo(
         f"  checkpoints   {report.checkpoints} signed, {report.known_checkpoints} from elsewhere"
     )
+    for witness_name, cosigned in report.witnesses.items():
+        click.echo(f"  witness       {witness_name} cosigned {cosigned} of them")
+    for log_key in report.log_keys:
+        click.echo(f"  log key       {log_key}")
     if report.map_epochs:
         how = "re-derived" if report.map_root_rederived else "signed; its entries are not published"
         click.echo(f"  consent map   epoch {report.map_epochs}, root {report.map_root} ({how})")

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from tacit.privacy.cosignature import Quorum, Witness
+from tacit.privacy.errors import BadParameter
 from tacit.privacy.signatures import PUBLIC_KEY_BYTES, SigningKey, key_id
 from tacit.server.errors import BadConfig
 from tacit.server.ledger.log import CONSENT, GOVERNANCE
+from tacit.server.witness.client import WitnessAddress
 
 ROLES = ("gateway", "coordinator", "operator")
 _ORIGIN = re.compile(r"[0-9A-Za-z._-]{1,100}")
@@ -25,6 +28,7 @@ _KEYS = (
     "origin",
     "principals",
 )
+_OPTIONAL_KEYS = ("witnesses",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class LedgerConfig:
         origin: name of the deployment, for example `tacit.example`; the logs are
             `<origin>/governance` and `<origin>/consent`.
         principals: everyone but devices.
+        witnesses: who cosigns what both logs publish, and where they listen.
         map_period_s: the current-state map is published this often where consents changed, and at
             once for a device that needs it; seconds, above 0, `map_period_s` in the file may be
             left out.
@@ -71,6 +76,7 @@ class LedgerConfig:
     signing_key: Path
     origin: str
     principals: tuple[Principal, ...]
+    witnesses: tuple[WitnessAddress, ...] = ()
     map_period_s: float = DEFAULT_MAP_PERIOD_S
 
     @property
@@ -90,7 +96,7 @@ class LedgerConfig:
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise BadConfig(f"ledger configuration: expected a JSON file: {error}") from None
         map_period_s = _take_map_period(document)
-        values = _object(document, _KEYS, "ledger configuration")
+        values = _object(document, _KEYS, "ledger configuration", _OPTIONAL_KEYS)
         principals = values["principals"]
         if not isinstance(principals, list):
             raise BadConfig("ledger configuration: principals: expected a list")
@@ -104,6 +110,7 @@ class LedgerConfig:
             origin=texts["origin"],
             principals=tuple(_principal(one) for one in cast(list[object], principals)),
             map_period_s=map_period_s,
+            witnesses=_witnesses(values.get("witnesses", [])),
         )
         if not _ORIGIN.fullmatch(config.origin):
             raise BadConfig("ledger configuration: origin: expected letters, digits, '.', '-', '_'")
@@ -149,11 +156,38 @@ def _take_map_period(document: object) -> float:
     return float(period)
 
 
-def _object(document: object, keys: tuple[str, ...], what: str) -> dict[str, object]:
+def _witnesses(documents: object) -> tuple[WitnessAddress, ...]:
+    if not isinstance(documents, list):
+        raise BadConfig("ledger configuration: witnesses: expected a list")
+    witnesses = tuple(_witness(one) for one in cast(list[object], documents))
+    try:
+        Quorum(tuple(one.witness for one in witnesses))
+    except BadParameter as error:
+        raise BadConfig(f"ledger configuration: {error}") from None
+    return witnesses
+
+
+def _witness(document: object) -> WitnessAddress:
+    values = _object(document, ("key", "url"), "witness", ("ca",))
+    texts = {name: _text(values, name) for name in values}
+    try:
+        witness = Witness.parse(texts["key"])
+    except BadParameter as error:
+        raise BadConfig(f"witness: key: {error}") from None
+    try:
+        ca_pem = Path(texts["ca"]).read_text("ascii") if "ca" in texts else ""
+    except (OSError, UnicodeDecodeError):
+        raise BadConfig(f"witness {witness.name}: ca: expected a PEM file") from None
+    return WitnessAddress(witness, texts["url"], ca_pem)
+
+
+def _object(
+    document: object, keys: tuple[str, ...], what: str, optional: tuple[str, ...] = ()
+) -> dict[str, object]:
     if not isinstance(document, dict):
         raise BadConfig(f"{what}: expected an object")
     values = cast(dict[str, object], document)
-    if unknown := sorted(set(values) - set(keys)):
+    if unknown := sorted(set(values).difference(keys, optional)):
         raise BadConfig(f"{what}: unknown key {unknown[0]!r}")
     if missing := [key for key in keys if key not in values]:
         raise BadConfig(f"{what}: key {missing[0]!r} is missing")

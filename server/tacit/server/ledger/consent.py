@@ -119,7 +119,7 @@ class ConsentStore:
         if event.event_time_ms > now_ms + MAX_CLOCK_SKEW_MS:
             raise InvalidRequest("consent.event_time_ms: expected a time that is not in the future")
         # Checked before anything is written: a wrong size must not leave an event behind.
-        self._logs.consent.checkpoint(known_size)
+        self._logs.consent.check_known(known_size)
         with self._logs.writing() as connection:
             row = connection.execute(_SUBJECT, {"device": device_id}).one_or_none()
             subject = _Subject(*row) if row else None

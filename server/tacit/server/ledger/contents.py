@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from tacit.privacy.checkpoint import MAX_NOTE_BYTES
 from tacit.privacy.errors import BadDocument, PrivacyError
+from tacit.privacy.signed_note import MAX_NOTE_BYTES
 from tacit.privacy.tiles import read_entries
 from tacit.server.errors import VerificationFailed
 from tacit.server.ledger.database import DATABASE_FILE

@@ -126,7 +126,7 @@ class ErasureStore:
             raise Unauthenticated(f"{device_id}: expected a request about the calling device")
         if request.requested_at_ms > now_ms + MAX_CLOCK_SKEW_MS:
             raise InvalidRequest("erasure.requested_at_ms: expected a time not in the future")
-        self._logs.consent.checkpoint(known_size)
+        self._logs.consent.check_known(known_size)
         commitment_key = self._random_bytes(COMMITMENT_KEY_BYTES)
         with self._logs.writing() as connection:
             rounds, epsilon, delta = _labels(connection, request)

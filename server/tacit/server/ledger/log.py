@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from tacit.privacy.checkpoint import Checkpoint, sign, verify_checkpoint
 from tacit.privacy.errors import BadSignature
 from tacit.privacy.merkle import MerkleTree, leaf_hash
 from tacit.privacy.signatures import SigningKey
 from tacit.privacy.tiles import MAX_ENTRY_BYTES
-from tacit.server.errors import InvalidRequest, StateCorrupt
+from tacit.server.errors import InvalidRequest, LogRolledBack, StateCorrupt
+from tacit.server.ledger.cosigning import Cosigning
 from tacit.server.ledger.database import Database
 from tacit.server.ledger.tables import checkpoints, leaves
+from tacit.server.witness.client import WitnessAddress, WitnessClient
 
 GOVERNANCE = "governance"
 CONSENT = "consent"
 
 _ADD_LEAF = insert(leaves)
 _ADD_CHECKPOINT = insert(checkpoints)
+_COSIGN = (
+    update(checkpoints)
+    .where(checkpoints.c.log == bindparam("of"), checkpoints.c.size == bindparam("at"))
+    .values(note=bindparam("cosigned"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,10 @@ class MerkleLog:
 
     The tree in memory runs ahead of the database only inside `Logs.writing`, which holds the same
     lock that proofs take; a failed transaction truncates it back.
+
+    Attributes:
+        name, origin: of the log.
+        cosigning: where its published checkpoints come from; None where it has no witnesses.
     """
 
     def __init__(self, name: str, origin: str, key: SigningKey, lock: threading.RLock) -> None:
@@ -56,6 +68,7 @@ class MerkleLog:
         self._lock = lock
         self._tree = MerkleTree()
         self._note = self._sign()
+        self.cosigning: Cosigning | None = None
 
     def load(self, connection: Connection) -> None:
         """Rebuild the tree from the stored leaves and hold it against the stored checkpoint.
@@ -129,24 +142,41 @@ class MerkleLog:
         Raises:
             InvalidRequest: if the log never had `known_size` leaves.
         """
-        with self._lock:
-            return self._note, self._consistency(known_size)
+        self.check_known(known_size)
+        note, size = self._published(self.size)
+        return note, self.consistency(known_size, size)
 
     def proof(self, index: int, known_size: int) -> Proof:
-        """Prove that leaf `index` is under the latest checkpoint.
+        """Prove that leaf `index` is under a checkpoint: the latest, or the latest cosigned.
 
         Raises:
             InvalidRequest: if there is no such leaf, or the log never had `known_size` leaves.
         """
+        if not 0 <= index < self.size:
+            raise InvalidRequest(f"expected a leaf below {self.size}, got {index}")
+        self.check_known(known_size)
+        note, size = self._published(max(index + 1, known_size))
         with self._lock:
-            if not 0 <= index < self._tree.size:
-                raise InvalidRequest(f"expected a leaf below {self._tree.size}, got {index}")
-            return Proof(
-                index,
-                self._tree.inclusion_proof(index),
-                self._note,
-                self._consistency(known_size),
+            inclusion = self._tree.inclusion_proof(index, size)
+            return Proof(index, inclusion, note, self._tree.consistency_proof(known_size, size))
+
+    def check_known(self, known_size: int) -> None:
+        """Check a size that a caller remembers; raises `InvalidRequest` if there never was one."""
+        if not 0 <= known_size <= self.size:
+            raise InvalidRequest(
+                f"the {self.name} log has {self.size} leaves, fewer than the {known_size} "
+                "the caller remembers"
             )
+
+    def latest(self) -> tuple[bytes, int]:
+        """Return the newest signed checkpoint that is durable, and its size."""
+        with self._lock:
+            return self._note, self._tree.size
+
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """Return the consistency proof between two sizes that the log has had."""
+        with self._lock:
+            return self._tree.consistency_proof(old, new)
 
     def entries(self, connection: Connection, start: int, count: int) -> list[bytes]:
         """Return up to `count` leaves from `start` on."""
@@ -163,13 +193,8 @@ class MerkleLog:
             self._tree.truncate(size)
             self._note = self._sign()
 
-    def _consistency(self, known_size: int) -> list[bytes]:
-        if not 0 <= known_size <= self._tree.size:
-            raise InvalidRequest(
-                f"the {self.name} log has {self._tree.size} leaves, fewer than the {known_size} "
-                "the caller remembers"
-            )
-        return self._tree.consistency_proof(known_size)
+    def _published(self, at_least: int) -> tuple[bytes, int]:
+        return self.latest() if self.cosigning is None else self.cosigning.published(at_least)
 
     def _sign(self) -> bytes:
         checkpoint = Checkpoint(self.origin, self._tree.size, self._tree.root())
@@ -193,6 +218,35 @@ class Logs:
         with database.reading() as connection:
             self.governance.load(connection)
             self.consent.load(connection)
+
+    def witness(self, witnesses: Sequence[WitnessAddress]) -> None:
+        """Have what both logs publish cosigned from now on.
+
+        Raises:
+            LogRolledBack: if a witness remembers another or a longer history of one of them.
+        """
+        if not witnesses:
+            return
+        for log in (self.governance, self.consent):
+            clients = [WitnessClient(one) for one in witnesses]
+            log.cosigning = Cosigning(log, clients, functools.partial(self._keep, log.name))
+            try:
+                log.cosigning.check_not_rolled_back()
+            except LogRolledBack:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Have the ends of both logs cosigned if they are not, and leave the witnesses."""
+        for log in (self.governance, self.consent):
+            if log.cosigning is not None:
+                log.cosigning.published(log.size)
+                log.cosigning.close()
+
+    def _keep(self, name: str, size: int, note: bytes) -> None:
+        """Store a cosigned checkpoint in place of the one signed by this node alone."""
+        with self.database.writing() as connection:
+            connection.execute(_COSIGN, {"of": name, "at": size, "cosigned": note})
 
     @contextmanager
     def writing(self) -> Generator[Connection]:

@@ -60,6 +60,7 @@ class LedgerNode:
         Raises:
             BadConfig: if the configuration names unusable files.
             StateCorrupt: if the stored state contradicts itself.
+            LogRolledBack: if a witness remembers more than is stored.
             BadDocument: if the directory belongs to another ledger.
         """
         key = config.read_signing_key()
@@ -67,6 +68,7 @@ class LedgerNode:
         self.database = Database(config.state_dir)
         try:
             self.logs = Logs(self.database, config.origins, key)
+            self.logs.witness(config.witnesses)
             publish_keys(config.state_dir, key, config.origins, config.principals)
             self.accountant = Accountant()
             self.blobs = BlobStore(config.state_dir / "blobs")
@@ -161,6 +163,7 @@ class LedgerNode:
 
     def close(self) -> None:
         """Close the database; nothing is lost by not calling it."""
+        self.logs.close()
         self.database.close()
 
     def _public_key(self, key_id: str) -> bytes | None:

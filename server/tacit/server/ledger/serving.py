@@ -38,7 +38,7 @@ class LedgerServer:
 
         Raises:
             AddressInUse: if the address cannot be bound.
-            BadConfig, StateCorrupt, BadDocument: as `LedgerNode`.
+            BadConfig, StateCorrupt, LogRolledBack, BadDocument: as `LedgerNode`.
         """
         credentials = grpc.ssl_server_credentials([config.read_tls()])
         self.node = LedgerNode(config)
@@ -89,7 +89,7 @@ def serve(config: LedgerConfig) -> None:
     """Serve until SIGTERM or SIGINT; prints `ready ADDRESS` once callers may connect.
 
     Raises:
-        AddressInUse, BadConfig, StateCorrupt, BadDocument: if the node cannot start.
+        AddressInUse, BadConfig, StateCorrupt, LogRolledBack, BadDocument: if the node cannot start.
     """
     stopped = stop_event()
     server = LedgerServer(config)

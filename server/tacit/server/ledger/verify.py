@@ -12,7 +12,7 @@ with theirs; `known` takes them), and whether noise was really drawn as the rese
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,9 +25,11 @@ from tacit.privacy.accounting import (
 )
 from tacit.privacy.budget import ReservationState, composed_events
 from tacit.privacy.checkpoint import verify_checkpoint
+from tacit.privacy.cosignature import NO_QUORUM, Quorum, witnesses_of
 from tacit.privacy.errors import PrivacyError
 from tacit.privacy.merkle import EMPTY_ROOT, MerkleTree, leaf_hash
 from tacit.privacy.receipt import LEAF_BYTES, LEAF_VERSION
+from tacit.privacy.signed_note import verifier_key
 from tacit.privacy.state_map import StateMap
 from tacit.privacy.tiles import tile_paths, verify_tiles
 from tacit.server.budget.accountant import Accountant
@@ -100,6 +102,8 @@ class VerificationReport:
         map_epochs: number of published roots of the current-state map.
         map_root: hex root of the newest; empty for none.
         map_root_rederived: whether it was re-derived from the entries.
+        log_keys: verifier keys of the logs, as C2SP tools and witnesses read them.
+        witnesses: witness asked for → number of checkpoints it cosigned.
         accounts, releases: what was spent and released.
         accountant: what recomputed ε, with version, and what it was checked against.
         unit, neighboring_relation: what the ε are about.
@@ -116,6 +120,8 @@ class VerificationReport:
     map_epochs: int
     map_root: str
     map_root_rederived: bool
+    log_keys: tuple[str, ...]
+    witnesses: Mapping[str, int]
     accounts: tuple[AccountReport, ...]
     releases: tuple[ReleaseReport, ...]
     accountant: str
@@ -132,6 +138,7 @@ def verify_export(
     ledger_key: bytes | None = None,
     known: Sequence[bytes] = (),
     compose: Compose | None = None,
+    witnesses: Quorum = NO_QUORUM,
 ) -> VerificationReport:
     """Verify an exported directory, a node's state directory, or its database file.
 
@@ -142,6 +149,9 @@ def verify_export(
             back or forked after one of them does not agree with it.
         compose: the accountant; by default the ledger's own, confirmed by Opacus and
             dp-accounting, or by dp-accounting alone where Opacus is not installed.
+        witnesses: who must have cosigned the newest checkpoint of each log. A node asks for that
+            when it starts, stops, or proves something; a database that is written to meanwhile
+            may be ahead of it.
 
     Raises:
         VerificationFailed: with every finding.
@@ -155,6 +165,7 @@ def verify_export(
     if is_export:
         _check_files(path, trees, findings)
     agreeing = _check_known(known, contents, trees, findings)
+    cosigned = _check_witnesses(witnesses, contents, findings)
     findings.extend(
         f"consent leaf {index}: expected {LEAF_BYTES} bytes of version 1"
         for index, data in enumerate(contents.logs[CONSENT].entries)
@@ -179,6 +190,10 @@ def verify_export(
         map_epochs=len(history.map_epochs),
         map_root=history.map_epochs[-1].map_root if history.map_epochs else "",
         map_root_rederived=rederived,
+        log_keys=tuple(
+            verifier_key(contents.keys.origins[name], contents.keys.ledger_key) for name in LOGS
+        ),
+        witnesses=cosigned,
         accounts=_accounts(history, accountant),
         releases=tuple(
             ReleaseReport(one.population, one.version, one.epsilon, one.target_delta)
@@ -299,6 +314,32 @@ def _check_map(
     if StateMap(contents.map_entries).root.hex() != newest.map_root:
         findings.append(f"map epoch {newest.epoch}: its entries give another root")
     return True
+
+
+def _check_witnesses(
+    quorum: Quorum, contents: LedgerContents, findings: list[str]
+) -> dict[str, int]:
+    """Check that a quorum cosigned the end of each log; returns what each witness cosigned."""
+    counts = dict.fromkeys((one.name for one in quorum.witnesses), 0)
+    if not counts:
+        return counts
+    for name in LOGS:
+        covered = 0
+        for size, note in enumerate(contents.logs[name].notes, start=1):
+            try:
+                seen = witnesses_of(note, quorum.witnesses)
+            except PrivacyError:
+                continue  # a malformed note is a finding of its own
+            for witness in seen:
+                counts[witness] += 1
+            if len(seen) >= quorum.threshold:
+                covered = size
+        if covered < (total := len(contents.logs[name].notes)):
+            findings.append(
+                f"{name} log: {quorum.threshold} of {len(quorum.witnesses)} witnesses saw "
+                f"{covered} of its {total} entries; what follows nobody else has seen"
+            )
+    return counts
 
 
 def _accounts(history: GovernanceHistory, accountant: Accountant) -> tuple[AccountReport, ...]:

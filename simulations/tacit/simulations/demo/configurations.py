@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from tacit.privacy.arrays import pack_arrays
+from tacit.privacy.signed_note import verifier_key
+from tacit.server.ledger.log import CONSENT, GOVERNANCE
 from tacit.simulations.demo.deployment import ACCOUNT, POPULATION, Deployment
 from tacit.simulations.demo.options import DemoOptions
 from tacit.simulations.demo.population import DemoPopulation
@@ -12,7 +14,7 @@ ORIGIN = "tacit.demo"
 
 
 def ledger_config(deployment: Deployment) -> dict[str, object]:
-    """Configure the ledger node, which knows the three other servers' keys."""
+    """Configure the ledger node: the keys of those who may write, and its witness."""
     return {
         "state_dir": str(deployment.path("ledger")),
         "address": deployment.address("ledger"),
@@ -24,6 +26,27 @@ def ledger_config(deployment: Deployment) -> dict[str, object]:
             {"name": role, "role": role, "public_key": deployment.keys[role].public_key.hex()}
             for role in ("operator", "gateway", "coordinator")
         ],
+        "witnesses": [
+            {
+                "key": deployment.witness.verifier_key,
+                "url": f"https://{deployment.address('witness')}",
+                "ca": str(deployment.path("tls", "authority.pem")),
+            }
+        ],
+    }
+
+
+def witness_config(deployment: Deployment) -> dict[str, object]:
+    """Configure the witness, which knows the ledger's key and nothing else."""
+    ledger_key = deployment.keys["ledger"].public_key
+    return {
+        "name": deployment.witness.name,
+        "address": deployment.address("witness"),
+        "state_file": str(deployment.path("witness", "witness.sqlite")),
+        "signing_key": str(deployment.key_file("witness")),
+        "logs": [verifier_key(f"{ORIGIN}/{log}", ledger_key) for log in (GOVERNANCE, CONSENT)],
+        "tls_certificate": str(deployment.path("tls", "server.pem")),
+        "tls_key": str(deployment.path("tls", "server.key")),
     }
 
 
@@ -56,6 +79,7 @@ def fleet_config(
         origin=ORIGIN,
         ledger_key=deployment.keys["ledger"].public_key.hex(),
         coordinator_key=deployment.keys["coordinator"].public_key.hex(),
+        witnesses=[deployment.witness.verifier_key],
         tokens=str(deployment.path("fleet", "tokens.json")),
     ).to_json()
 

@@ -2,9 +2,10 @@
 
 STATE/
   demo.json          what was asked
-  keys/              signing keys of ledger, operator, gateway, coordinator (0600)
+  keys/              signing keys of ledger, operator, gateway, coordinator, witness (0600)
   tls/               the deployment's own authority and server certificate
   ledger/            the ledger node: database, blobs
+  witness/           what an outsider remembers of the ledger's logs
   flower/            SuperNode key, CLI profile; the SuperLink keeps its messages in memory
   gateway/           configuration, bridge socket
   coordinator/       configuration, checkpoint, log
@@ -16,6 +17,7 @@ STATE/
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -28,14 +30,19 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tacit.privacy.cosignature import Witness
 from tacit.privacy.signatures import SigningKey
 from tacit.server import tls
 from tacit.server.coordinator.superlink import FlowerFiles
 
 POPULATION = "demo"
 ACCOUNT = "demo"
-ROLES = ("ledger", "operator", "gateway", "coordinator")
+WITNESS = "tacit.demo/witness"
+ROLES = ("ledger", "operator", "gateway", "coordinator", "witness")
 _MAX_SOCKET_PATH = 100
+_FOLDERS = (
+    *("keys", "tls", "ledger", "witness", "flower", "gateway", "coordinator", "fleet", "logs"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +53,13 @@ class Ports:
     gateway: int
     superlink: int
     supernode: int
+    witness: int
 
     @classmethod
     def choose(cls) -> Ports:
-        """Ask the operating system for four free ports."""
+        """Ask the operating system for free ports."""
         with contextlib.ExitStack() as stack:
-            sockets = [stack.enter_context(socket.socket()) for _ in range(4)]
+            sockets = [stack.enter_context(socket.socket()) for _ in dataclasses.fields(cls)]
             for s in sockets:
                 s.bind(("127.0.0.1", 0))
             return cls(*(s.getsockname()[1] for s in sockets))
@@ -69,7 +77,7 @@ class Deployment:
         self.ports = Ports.choose()
         # Of its own, or `parents` below would make it with the mode of any other folder.
         self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name in ("keys", "tls", "ledger", "flower", "gateway", "coordinator", "fleet", "logs"):
+        for name in _FOLDERS:
             (self.state / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         self.keys = {role: self._signing_key(role) for role in ROLES}
         self._make_certificates()
@@ -81,12 +89,17 @@ class Deployment:
         return self.state.joinpath(*parts)
 
     def address(self, name: str) -> str:
-        """Return the loopback address of `ledger`, `gateway`, `superlink` or `supernode`."""
+        """Return the loopback address of a process, by its name among `Ports`."""
         return f"127.0.0.1:{getattr(self.ports, name)}"
 
     def key_file(self, role: str) -> pathlib.Path:
         """Return the file of a role's signing key."""
         return self.path("keys", f"{role}.key")
+
+    @property
+    def witness(self) -> Witness:
+        """The witness that cosigns what the ledger publishes."""
+        return Witness(WITNESS, self.keys["witness"].public_key)
 
     @property
     def authority_pem(self) -> bytes:

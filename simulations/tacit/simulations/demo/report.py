@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+from tacit.privacy.cosignature import Quorum
 from tacit.privacy.task import RoundPlan, TaskManifest
 from tacit.privacy.trust import CLAIMS
 from tacit.server.coordinator.checkpoint import Checkpoint
@@ -37,7 +38,11 @@ def build_report(
     export = deployment.path("ledger-export")
     shutil.rmtree(export, ignore_errors=True)
     export_ledger(deployment.path("ledger", DATABASE_FILE), export)
-    verified = verify_export(export, deployment.keys["ledger"].public_key)
+    verified = verify_export(
+        export,
+        deployment.keys["ledger"].public_key,
+        witnesses=Quorum((deployment.witness,), 1),
+    )
     task = Checkpoint(deployment.path("coordinator")).task()
     if task is None:
         raise DemoFailed("coordinator left no task")

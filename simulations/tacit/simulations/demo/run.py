@@ -1,6 +1,6 @@
 """The demo, start to finish.
 
-    ledger ─▶ account, notice, tokens ─▶ SuperLink, gateway, SuperNode ─▶ fleet enrols
+    witness ─▶ ledger ─▶ account, notice, tokens ─▶ SuperLink, gateway, SuperNode ─▶ fleet enrols
       ─▶ flwr run (coordinator) ─▶ rounds ─▶ release ─▶ devices install and recommend
       ─▶ everything stops ─▶ ledger exported and verified offline ─▶ report
 
@@ -100,9 +100,13 @@ class Demo:
         )
 
     def _bring_up_servers(self, supervisor: Supervisor) -> None:
-        """Start ledger, SuperLink and gateway; the slow SuperLink is waited for later."""
-        self._progress.step("starting ledger, SuperLink and gateway")
+        """Start witness, ledger, SuperLink and gateway; the slow SuperLink is waited for later."""
+        self._progress.step("starting ledger, witness, SuperLink and gateway")
         deployment = self._deployment
+        # First, so that the ledger finds it: the devices go by cosigned checkpoints alone.
+        config = deployment.write_config("witness", configurations.witness_config(deployment))
+        supervisor.start("witness", _python("tacit.server.witness", config), stops_last=True)
+        self._wait_listening(supervisor, "witness")
         config = deployment.write_config("ledger", configurations.ledger_config(deployment))
         supervisor.start("ledger", _python("tacit.server.ledger", config))
         supervisor.start("superlink", self._flower.superlink(), env=self._flower.environment())

@@ -33,12 +33,14 @@ class Process:
         popen: the handle.
         log: its standard error (and output, unless read by the caller).
         may_finish: ending with code 0 is no failure.
+        stops_last: others need it while they stop.
     """
 
     name: str
     popen: subprocess.Popen[str]
     log: pathlib.Path
     may_finish: bool
+    stops_last: bool
 
 
 class Supervisor:
@@ -63,6 +65,7 @@ class Supervisor:
         env: Mapping[str, str] | None = None,
         read_output: bool = False,
         may_finish: bool = False,
+        stops_last: bool = False,
     ) -> Process:
         """Start a process; its output goes to `NAME.log`.
 
@@ -72,6 +75,7 @@ class Supervisor:
             env: its environment; ours by default.
             read_output: keep standard output as a pipe for the caller to read.
             may_finish: it has work that ends; ending with code 0 is then no failure.
+            stops_last: others need it while they stop.
         """
         log = self._log_dir / f"{name}.log"
         with log.open("ab") as file:
@@ -84,7 +88,7 @@ class Supervisor:
                 text=True,
                 start_new_session=True,
             )
-        process = Process(name, popen, log, may_finish)
+        process = Process(name, popen, log, may_finish, stops_last)
         self._processes[name] = process
         return process
 
@@ -119,20 +123,25 @@ class Supervisor:
         """Stop every process group, last started first: SIGTERM, then SIGKILL after `grace_s`."""
         processes = list(reversed(self._processes.values()))
         self._processes = {}
-        for process in processes:
-            _signal_group(process, signal.SIGTERM)
-        deadline_s = time.monotonic() + grace_s
-        for process in processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.popen.wait(max(0.1, deadline_s - time.monotonic()))
-            # Children of Flower's processes may outlive their parent for a moment; none may stay.
-            _signal_group(process, signal.SIGKILL)
-            process.popen.wait()
-            if process.popen.stdout is not None:
-                process.popen.stdout.close()
+        _stop([one for one in processes if not one.stops_last], grace_s)
+        _stop([one for one in processes if one.stops_last], grace_s)
 
     def _log(self, name: str) -> pathlib.Path:
         return self._log_dir / f"{name}.log"
+
+
+def _stop(processes: Sequence[Process], grace_s: float) -> None:
+    for process in processes:
+        _signal_group(process, signal.SIGTERM)
+    deadline_s = time.monotonic() + grace_s
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.popen.wait(max(0.1, deadline_s - time.monotonic()))
+        # Children of Flower's processes may outlive their parent for a moment; none may stay.
+        _signal_group(process, signal.SIGKILL)
+        process.popen.wait()
+        if process.popen.stdout is not None:
+            process.popen.stdout.close()
 
 
 def _signal_group(process: Process, number: signal.Signals) -> None:

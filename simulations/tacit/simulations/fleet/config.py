@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tacit.client import DevicePolicy, Endpoints, TrustRoots
+from tacit.privacy.cosignature import Quorum, Witness
 from tacit.simulations.demo.options import DemoOptions
 from tacit.simulations.errors import BadExperiment
 
@@ -25,6 +26,7 @@ class FleetConfig:
         authority: PEM file of the authority that vouches for both.
         origin: name of the deployment on the ledger's checkpoints.
         ledger_key, coordinator_key: public keys, hexadecimal.
+        witnesses: verifier keys of the witnesses, all of whom must have cosigned a checkpoint.
         tokens: file with one-time enrolment tokens, a JSON list.
         workers: threads.
     """
@@ -38,6 +40,7 @@ class FleetConfig:
     origin: str
     ledger_key: str
     coordinator_key: str
+    witnesses: list[str]
     tokens: str
     workers: int = 4
 
@@ -74,6 +77,9 @@ class FleetConfig:
             consent_origin=f"{self.origin}/consent",
             ledger_key=bytes.fromhex(self.ledger_key),
             coordinator_key=bytes.fromhex(self.coordinator_key),
+            witnesses=Quorum(
+                tuple(Witness.parse(one) for one in self.witnesses), len(self.witnesses)
+            ),
         )
 
     def policy(self) -> DevicePolicy:
