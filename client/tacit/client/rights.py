@@ -231,6 +231,7 @@ class Rights:
                 origin=origin,
                 name=origin,
                 ledger_key=key,
+                witnesses=trust.witnesses,
             )
         except PrivacyError as error:
             raise ReceiptRefused(f"erasure: {error}") from None
