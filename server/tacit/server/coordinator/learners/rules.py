@@ -19,6 +19,7 @@ _UPLOAD_BYTES = 500_000  # of one device over the whole training
 _BYTES_PER_COORDINATE = 2
 _EVERYONE_CLIPPED = 0.01  # far below what a real profile projects on any basis
 _PREPARING_ROUNDS = 2
+_WIDEST_ROWS = 1024  # wider, what devices download would outgrow what it is worth
 _EXACT_WIDTH, _EXACT_ROUNDS = 64, 4
 
 
@@ -28,7 +29,8 @@ class SpectralPlan:
 
     Attributes:
         kernel_width: directions of the Gram round, q.
-        width: directions a device reports in each subspace round, k.
+        row_width: directions of the kernel that are the rows of a sketch; 0 where items are.
+        width: directions a device reports for each row of a sketch, k.
         subspace_rounds: number of subspace rounds.
         clipping_norm: bound on `||V^T y_u||` in a subspace round.
         gram_clipping_norm: bound on `||Q^T y_u||^2` in the Gram round.
@@ -37,6 +39,7 @@ class SpectralPlan:
     """
 
     kernel_width: int
+    row_width: int
     width: int
     subspace_rounds: int
     clipping_norm: float
@@ -99,6 +102,7 @@ def spectral_plan(
     hardness = n_items / signal
     return SpectralPlan(
         kernel_width=kernel_width,
+        row_width=_row_width(n_items, signal, kernel_width),
         width=_width(n_items, signal, subspace_rounds, kernel_width),
         subspace_rounds=subspace_rounds,
         clipping_norm=1.0 if noiseless else _EVERYONE_CLIPPED,
@@ -116,6 +120,14 @@ def _width(n_items: int, signal: float, subspace_rounds: int, kernel_width: int)
     room = _UPLOAD_BYTES // _BYTES_PER_COORDINATE - prepared
     bearable = room // (n_items * subspace_rounds)
     return min(n_items, max(4, min(_within(0.12 * math.sqrt(signal), 4, 64), bearable)))
+
+
+def _row_width(n_items: int, signal: float, kernel_width: int) -> int:
+    """Choose the directions that are the rows of a sketch, 0 for items."""
+    wanted = 6.0 * math.sqrt(signal)
+    if wanted > _WIDEST_ROWS:
+        return 0
+    return min(n_items - 1, max(kernel_width, round(wanted)))
 
 
 def _within(value: float, smallest: int, largest: int) -> int:
