@@ -31,8 +31,8 @@ _STEPS = 25
 _KEPT = 0.5  # of the former rows in every step: a full step of a symmetric product overshoots
 _LEADING_GROUPS, _FEWEST_LEADING = 8, 6
 _OTHER_GROUPS, _FEWEST_OTHERS = 20, 16
-_OTHERS_SHARE = 0.5  # of a factor's strength, spread over the other rows, to start with
-_LEAST_VARIANCE = 1e-9
+_OTHERS_SHARE = 0.5  # of a factor's strength is expected in the other rows, to start with
+_LEAST_VARIANCE, _LEAST_SHAPE = 1e-9, 1e-9
 _LEAST_STRENGTH = 1e-3
 _LEAST_NOISE = 1e-4  # of the largest entry: sums without noise are told from singular ones
 
@@ -59,15 +59,15 @@ def taste_factor(
     if values[-1] <= 0.0:
         return np.zeros((p, 0))
     kept = np.flatnonzero(values > _LEAST_STRENGTH * values[-1])[::-1][:_MOST_FACTORS]
-    rows = _Rows.starting_from(axes[:, kept] * np.sqrt(values[kept]), p)
+    rows = _Rows(axes[:, kept] * np.sqrt(values[kept]), variances)
     # Without any factor, tastes are a multiple of what the kernel expects.
     expected = variances[:q]
     fit = float(np.diag(measured.values) @ expected) / float(expected @ expected)
     own = max(fit, 0.0) * expected
     for _ in range(_STEPS):
         rows.improve(measured, own, sketches)
-        own = np.maximum(rows.averaged(np.diag(measured.values) - rows.squares(q)), 0.0)
-    diagonal = own + rows.squares(q) - np.sum(rows.mean[:q] ** 2, axis=1)
+        own = np.maximum(rows.averaged(np.diag(measured.values) - rows.squares()), 0.0)
+    diagonal = own + rows.squares() - np.sum(rows.mean[:q] ** 2, axis=1)
     # What is common to many weak directions is no factor, but not nothing either.
     rest = measured.values - rows.mean[:q] @ rows.mean[:q].T - np.diag(diagonal)
     rest = shrink_symmetric_blocks(rest, measured.noise_std, block_groups(q))
@@ -83,30 +83,32 @@ class _Rows:
 
     Attributes:
         mean: `(p, r)` posterior means.
-        groups: rows that share a prior, hence a posterior covariance.
-        covariances: `(r, r)` posterior covariance of each row of a group.
-        priors: `(r,)` prior variances of each row of a group.
+        covariance: `(p, r, r)` posterior covariance of each row.
     """
 
-    def __init__(
-        self, mean: FloatArray, groups: list[npt.NDArray[np.intp]], priors: list[FloatArray], q: int
-    ) -> None:
-        self.mean, self.groups, self.priors, self._q = mean, groups, priors, q
-        width = mean.shape[1]
-        self.covariances: list[FloatArray] = [np.zeros((width, width)) for _ in groups]
+    def __init__(self, factor: FloatArray, variances: FloatArray) -> None:
+        """Start at a factor of the leading rows, `(q, r)`, the others at zero.
 
-    @classmethod
-    def starting_from(cls, factor: FloatArray, n_rows: int) -> _Rows:
-        """Start at a factor of the leading rows, `(q, r)`, the others at zero."""
-        q, width = factor.shape
-        mean = np.zeros((n_rows, width))
-        mean[:q] = factor
-        leading = growing_groups(q, _FEWEST_LEADING, _LEADING_GROUPS)
+        Args:
+            factor: `(q, r)`.
+            variances: `(p,)` how the kernel spreads a factor's strength over the rows.
+        """
+        (q, width), n_rows = factor.shape, len(variances)
+        self.mean = np.zeros((n_rows, width))
+        self.mean[:q] = factor
+        self.covariance = np.zeros((n_rows, width, width))
+        self._q = q
+        self._leading = growing_groups(q, _FEWEST_LEADING, _LEADING_GROUPS)
         others = growing_groups(n_rows - q, _FEWEST_OTHERS, _OTHER_GROUPS)
-        priors = [np.mean(factor[group] ** 2, axis=0) + _LEAST_VARIANCE for group in leading]
-        spread = _OTHERS_SHARE / max(n_rows - q, 1) * np.sum(factor**2, axis=0) + _LEAST_VARIANCE
-        priors += [spread for _ in others]
-        return cls(mean, [*leading, *(q + group for group in others)], priors, q)
+        self._groups = [*self._leading, *(q + group for group in others)]
+        self._shape = np.maximum(variances, _LEAST_SHAPE * variances[0])
+        strength = np.sum(factor**2, axis=0)
+        self._prior = np.empty((n_rows, width))
+        self._prior[q:] = np.outer(
+            self._shape[q:], _OTHERS_SHARE * strength / float(np.sum(self._shape[q:]) or 1.0)
+        )
+        self._prior[:q] = np.outer(self._shape[:q], strength / float(np.sum(self._shape[:q])))
+        self._refit(self._leading)
 
     def improve(
         self, measured: MeasuredGram, own: FloatArray, sketches: Sequence[CrossGram]
@@ -114,51 +116,50 @@ class _Rows:
         """Take one step for all rows, turn the columns to principal axes, refit the priors."""
         q, width = self._q, self.mean.shape[1]
         leading = self.mean[:q]
-        shared, targets = np.zeros((width, width)), np.zeros(self.mean.shape)
         least = _LEAST_NOISE * float(np.max(np.abs(measured.values)))
+        shared, targets = np.zeros((width, width)), np.zeros(self.mean.shape)
         for sketch in sketches:
             factors = leading.T @ sketch.turn
             weights = np.sum(sketch.turn**2, axis=1)
             precision = 1.0 / max(sketch.noise_std, least) ** 2
             shared += precision * (factors @ factors.T + self._uncertainty(weights))
             targets += precision * sketch.rows @ factors.T
+        evidence = np.broadcast_to(shared, self.covariance.shape).copy()
         precision = 1.0 / max(measured.noise_std, least) ** 2
-        among = shared + precision * (leading.T @ leading + self._uncertainty(np.ones(q)))
+        evidence[:q] += precision * (leading.T @ leading + self._uncertainty(np.ones(q)))
         targets[:q] += precision * (measured.values - np.diag(own)) @ leading
-        for position, group in enumerate(self.groups):
-            evidence = among if group[0] < q else shared
-            covariance = np.linalg.inv(evidence + np.diag(1.0 / self.priors[position]))
-            self.covariances[position] = covariance
-            moved = targets[group] @ covariance
-            self.mean[group] = _KEPT * self.mean[group] + (1.0 - _KEPT) * moved
-        turn = np.linalg.eigh(self.mean.T @ self.mean)[1][:, ::-1]
-        self.mean = self.mean @ turn
-        self.covariances = [turn.T @ covariance @ turn for covariance in self.covariances]
-        self.priors = [
-            np.mean(self.mean[group] ** 2, axis=0) + np.diag(covariance) + _LEAST_VARIANCE
-            for group, covariance in zip(self.groups, self.covariances, strict=True)
-        ]
+        diagonal = np.arange(width)
+        evidence[:, diagonal, diagonal] += 1.0 / self._prior
+        covariance = np.linalg.inv(evidence)
+        moved = (covariance @ targets[:, :, np.newaxis])[:, :, 0]
+        mean = _KEPT * self.mean + (1.0 - _KEPT) * moved
+        turn = np.linalg.eigh(mean.T @ mean)[1][:, ::-1]
+        self.mean = np.asarray(mean @ turn, dtype=np.float64)
+        self.covariance = np.asarray(turn.T @ covariance @ turn, dtype=np.float64)
+        self._refit(self._groups)
 
-    def squares(self, count: int) -> FloatArray:
-        """Compute the expected squared length of the first `count` rows, `(count,)`."""
-        lengths = np.sum(self.mean**2, axis=1)
-        for group, covariance in zip(self.groups, self.covariances, strict=True):
-            lengths[group] += np.trace(covariance)
-        return np.asarray(lengths[:count], dtype=np.float64)
+    def squares(self) -> FloatArray:
+        """Compute the expected squared length of every leading row, `(q,)`."""
+        uncertain = np.trace(self.covariance[: self._q], axis1=1, axis2=2)
+        return np.asarray(np.sum(self.mean[: self._q] ** 2, axis=1) + uncertain, dtype=np.float64)
 
     def averaged(self, values: FloatArray) -> FloatArray:
         """Replace values of the leading rows by the mean of their group, `(q,)`."""
         means = np.empty_like(values)
-        for group in self.groups:
-            if group[0] < self._q:
-                means[group] = np.mean(values[group])
+        for group in self._leading:
+            means[group] = np.mean(values[group])
         return means
+
+    def _refit(self, groups: Sequence[npt.NDArray[np.intp]]) -> None:
+        """Fit the level of each group's prior, whose shape over rows is the kernel's."""
+        squares = self.mean**2 + np.diagonal(self.covariance, axis1=1, axis2=2)
+        for group in groups:
+            shape = self._shape[group, np.newaxis]
+            level = np.mean(squares[group] / shape, axis=0) + _LEAST_VARIANCE
+            self._prior[group] = shape * level
 
     def _uncertainty(self, weights: FloatArray) -> FloatArray:
         """Add up the covariances of the leading rows, each times a weight, `(r, r)`."""
-        width = self.mean.shape[1]
-        total = np.zeros((width, width))
-        for group, covariance in zip(self.groups, self.covariances, strict=True):
-            if group[0] < self._q:
-                total += float(np.sum(weights[group])) * covariance
-        return total
+        return np.asarray(
+            np.tensordot(weights, self.covariance[: self._q], axes=1), dtype=np.float64
+        )
