@@ -27,7 +27,7 @@ from tacit.server.coordinator.learners.shrinkage import growing_groups, shrink_s
 from tacit.server.coordinator.learners.taste_gram import MeasuredGram, block_groups
 
 _MOST_FACTORS = 24  # more than any budget resolves; superfluous ones go to zero
-_STEPS = 25
+_STEPS = 40
 _KEPT = 0.5  # of the former rows in every step: a full step of a symmetric product overshoots
 _LEADING_GROUPS, _FEWEST_LEADING = 8, 6
 _OTHER_GROUPS, _FEWEST_OTHERS = 20, 16
@@ -91,7 +91,8 @@ class _Rows:
 
         Args:
             factor: `(q, r)`.
-            variances: `(p,)` how the kernel spreads a factor's strength over the rows.
+            variances: `(p,)` of the kernel. Rows fall off as their root does: the kernel is
+                believed half.
         """
         (q, width), n_rows = factor.shape, len(variances)
         self.mean = np.zeros((n_rows, width))
@@ -101,7 +102,7 @@ class _Rows:
         self._leading = growing_groups(q, _FEWEST_LEADING, _LEADING_GROUPS)
         others = growing_groups(n_rows - q, _FEWEST_OTHERS, _OTHER_GROUPS)
         self._groups = [*self._leading, *(q + group for group in others)]
-        self._shape = np.maximum(variances, _LEAST_SHAPE * variances[0])
+        self._shape = np.sqrt(np.maximum(variances, _LEAST_SHAPE * variances[0]))
         strength = np.sum(factor**2, axis=0)
         self._prior = np.empty((n_rows, width))
         self._prior[q:] = np.outer(
