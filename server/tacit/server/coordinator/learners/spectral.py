@@ -1,10 +1,14 @@
-"""Learner `spectral/2`: private subspace iteration, started from what the public catalogue says.
+"""Learner `spectral/3`: private subspace iteration, started from what the public catalogue says.
 
 1. `popularity/1` gives the item distribution, hence the coordinates (`geometry`) and the prior
    covariance of tastes (`kernel`).
-2. `feature_gram/1` measures the covariance of tastes on the kernel's directions (`taste_gram`).
-3. `subspace/1`, once or more: devices sketch the second moment of taste on the strongest directions
-   so far; everything released is combined into the next ones (`sketches`).
+2. `feature_gram/1` measures the covariance of tastes on the kernel's leading directions
+   (`taste_gram`).
+3. `cross_gram/1`: how many more directions of the kernel go with the strongest tastes so far; read
+   together with the Gram round (`cross_grams`, `taste_factors`). Where users are many, or without
+   noise, `subspace/1` instead, once or more: devices sketch the second moment of taste on the
+   strongest directions so far, rows are items, and everything released is combined into the next
+   ones (`sketches`).
 4. The model is what a device's factor-analysis read-out needs: popularity, loadings, variances.
 """
 
