@@ -1,4 +1,4 @@
-"""The joint posterior of tastes: closed forms in its limits, and what it gains on planted tastes."""
+"""The joint posterior of tastes: its limits, and what it gains on planted tastes."""
 
 from __future__ import annotations
 

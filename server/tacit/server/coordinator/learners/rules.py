@@ -67,9 +67,9 @@ def spectral_plan(
     - Subspace rounds share the rest. One is enough up to `N epsilon = 10^5`, because the Gram round
       has found the strong directions; two up to 10^6, then three: a second look at rows pays only
       when rows rise clearly above the noise.
-    - Up to `N epsilon = 10^5` the rows of a sketch are `6 sqrt(N epsilon)` directions of the kernel,
-      at most 800, not items: what a profile has outside them is one person's picks in the tail,
-      which so small a cohort cannot tell from noise, and it would take up half of the norm.
+    - Up to `N epsilon = 10^5` the rows of a sketch are `6 sqrt(N epsilon)` directions of the
+      kernel, at most 800, not items: what a profile has outside them is one person's picks in the
+      tail, which so small a cohort cannot tell from noise, and it would take up half of the norm.
     - `k = 0.12 sqrt(N epsilon)`, within 4 and 64 and what 500 kB of upload leave: taste spectra
       fall off, so usable directions grow with about the square root of signal over noise.
     - Both clipping norms are 0.01, far below what profiles project, so that in effect everyone's

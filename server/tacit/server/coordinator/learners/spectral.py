@@ -29,6 +29,7 @@ from tacit.server.coordinator.learners.item_popularity import (
     item_distribution,
 )
 from tacit.server.coordinator.learners.kernel import TasteKernel, checked_features
+from tacit.server.coordinator.learners.next_directions import complete, magnified, padded
 from tacit.server.coordinator.learners.popularity import popularity_model
 from tacit.server.coordinator.learners.protocol import (
     FloatArray,
@@ -46,11 +47,8 @@ FEATURE_GRAM = "feature_gram/1"
 CROSS_GRAM = "cross_gram/1"
 SUBSPACE = "subspace/1"
 
-_START_SEED = 20210607  # of the public random start; no protection rests on it
 _NOISE_EXPONENT = 0.7  # item noise grows slower than pi: rare items' loadings are uncertain too
 _TAIL_EXPONENT = 0.1  # popular items are over-served by a linear read-out: divide by pi^0.1
-_MAGNIFICATION = 0.4
-_WEAKEST = 0.02
 _MOST_DIRECTIONS = 128
 _LEAST_STRENGTH = 1e-4  # of the strongest
 
@@ -206,8 +204,8 @@ class SpectralLearner:
         geometry, whole = self._prepare(history[0])
         kernel = whole.leading(self.plan.kernel_width)
         if len(history) == 1:
-            padded = _padded(kernel.directions, self.plan.kernel_width)
-            return _Progress(geometry, padded, None, Spectrum(padded, np.zeros(0)))
+            basis = padded(kernel.directions, self.plan.kernel_width)
+            return _Progress(geometry, basis, None, Spectrum(basis, np.zeros(0)))
         measured = MeasuredGram.of(
             history[1], self.plan.gram_clipping_norm, kernel, geometry, self._expected_cohort
         )
@@ -255,8 +253,8 @@ class SpectralLearner:
             if sketch is not None:
                 sketches.append(sketch)
                 factor = taste_factor(measured, start, kernel.variances, sketches)
-        turn = _padded(self._next_turn(factor[:q]).T, self.plan.row_width).T
-        basis = _padded(kernel.directions, self.plan.row_width)
+        turn = padded(self._next_turn(factor[:q]).T, self.plan.row_width).T
+        basis = padded(kernel.directions, self.plan.row_width)
         return _Progress(geometry, basis, turn, Spectrum.of_factor(kernel.directions @ factor))
 
     def _next_turn(self, leading: FloatArray) -> FloatArray:
@@ -272,54 +270,19 @@ class SpectralLearner:
             found = min(len(values), self.plan.width)
             turn[:, :found] = axes[:, ::-1][:, :found]
             strengths[:found] = values[::-1][:found]
-        return _magnified(turn, strengths)
+        return magnified(turn, strengths)
 
     def _next_basis(
         self, spectrum: Spectrum, kernel: TasteKernel, geometry: Geometry
     ) -> FloatArray:
         """Choose the directions of the next round, `(n_items, width)`.
 
-        Weak directions are magnified by `strength^-0.4`: a projection of fixed length then spends
-        less of it on strong directions, which stand far above the noise anyway. Where nothing has
-        been found yet, the kernel's own directions are tried.
+        Where nothing has been found yet, the kernel's own directions are tried.
         """
         width = self.plan.width
         found = min(len(spectrum.strengths), width)
         known = spectrum.directions if found else kernel.directions
-        basis = _complete(known, width, geometry)
+        basis = complete(known, width, geometry)
         strengths = np.zeros(width)
         strengths[:found] = spectrum.strengths[:found]
-        return _magnified(basis, strengths)
-
-
-def _magnified(basis: FloatArray, strengths: FloatArray) -> FloatArray:
-    """Scale columns by `strength^-0.4`; by 1 where nothing has been found."""
-    strongest = float(np.max(strengths))
-    if strongest <= 0.0:
-        return basis
-    return basis * np.maximum(strengths / strongest, _WEAKEST) ** -_MAGNIFICATION
-
-
-def _padded(columns: FloatArray, width: int) -> FloatArray:
-    """Add empty columns up to `width`."""
-    return np.pad(columns, ((0, 0), (0, width - columns.shape[1])))
-
-
-def _complete(known: FloatArray, width: int, geometry: Geometry) -> FloatArray:
-    """Take the first `width` directions, filled up with public pseudo-random ones if too few.
-
-    Returns:
-        `(n_items, width)` with orthonormal columns.
-    """
-    known = known[:, :width]
-    missing = width - known.shape[1]
-    if missing > 0:
-        # random_raw is the one stream numpy promises never to change between versions.
-        seed = np.random.PCG64(_START_SEED + known.shape[1])
-        raw = np.asarray(seed.random_raw(len(known) * missing), dtype=np.uint64)
-        signs = np.where(raw >> np.uint64(63), 1.0, -1.0).reshape(len(known), missing)
-        spread = geometry.weights * np.sqrt(geometry.distribution)
-        fresh = geometry.centred_rows(spread[:, np.newaxis] * signs)
-        known = np.hstack([known, fresh - known @ (known.T @ fresh)])
-    basis, turn = np.linalg.qr(known)
-    return np.asarray(basis * np.sign(np.diag(turn)), dtype=np.float64)
+        return magnified(basis, strengths)
