@@ -121,7 +121,7 @@ class _Rows:
         shared, targets = np.zeros((width, width)), np.zeros(self.mean.shape)
         for sketch in sketches:
             factors = leading.T @ sketch.turn
-            weights = np.sum(sketch.turn**2, axis=1)
+            weights = np.asarray(np.sum(sketch.turn**2, axis=1), dtype=np.float64)
             precision = 1.0 / max(sketch.noise_std, least) ** 2
             shared += precision * (factors @ factors.T + self._uncertainty(weights))
             targets += precision * sketch.rows @ factors.T
