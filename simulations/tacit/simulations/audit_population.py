@@ -69,6 +69,7 @@ def statistic_case(name: str, rng: np.random.Generator) -> StatisticCase:
     basis = rng.normal(size=(N_ITEMS, _FACTORS))
     context = {
         "basis": basis,
+        "turn": rng.normal(size=(_FACTORS, 2)),
         "item_weights": rng.uniform(0.5, 2.0, N_ITEMS),
         "item_factors": basis,
         "gramian": basis.T @ basis + np.eye(_FACTORS),
@@ -99,6 +100,7 @@ _AS_OF_S = float(_DAYS * 86_400)
 _PARAMETERS: Mapping[str, Mapping[str, float]] = {
     "popularity/1": {},
     "feature_gram/1": {},
+    "cross_gram/1": {},
     "subspace/1": {},
     "factorization/1": {"gram_weight": 1.0},
     "churn_moments/1": {"as_of_s": _AS_OF_S, "horizon_days": 7.0, "cutoffs": 5.0},

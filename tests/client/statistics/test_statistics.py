@@ -37,6 +37,7 @@ def context(width: int = WIDTH) -> dict[str, npt.NDArray[np.float32]]:
     return {
         "basis": rng.normal(size=(N_ITEMS, width)).astype(np.float32),
         "item_weights": rng.uniform(0.5, 2.0, N_ITEMS).astype(np.float32),
+        "turn": rng.normal(size=(width, 2)).astype(np.float32),
     }
 
 
@@ -63,6 +64,10 @@ def expected(name: str, profiles: Profiles) -> npt.NDArray[np.float64]:
     if name == "subspace/1":
         outer = np.einsum("ui,uk->uik", rows, projected)
         return np.asarray(outer.reshape(len(rows), -1), dtype=np.float64)
+    if name == "cross_gram/1":
+        turned = projected @ given["turn"].astype(np.float64)
+        cross = np.einsum("ui,uk->uik", units(projected), turned)
+        return np.asarray(cross.reshape(len(rows), -1), dtype=np.float64)
     gram = np.einsum("ui,uj->uij", projected, projected)
     upper, lower = np.triu_indices(WIDTH)
     triangle = gram[:, upper, lower] * np.where(upper == lower, 1.0, np.sqrt(2.0))
@@ -140,7 +145,7 @@ def test_rounding_depends_on_round_task_and_device() -> None:
         ({"item_weights": -np.ones(N_ITEMS)}, "above zero"),
     ],
 )
-@pytest.mark.parametrize("name", ["feature_gram/1", "subspace/1"])
+@pytest.mark.parametrize("name", ["feature_gram/1", "cross_gram/1", "subspace/1"])
 def test_refuses_a_context_that_does_not_fit(
     name: str, change: dict[str, npt.NDArray[np.float64] | None], message: str
 ) -> None:

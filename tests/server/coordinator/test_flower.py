@@ -202,7 +202,7 @@ class TestConfig:
     def test_names_a_learner(self, world: Any) -> None:
         assert learner_of(world.config).name == "popularity/1"
         spectral = dataclasses.replace(world.config, learner="spectral", rounds=4)
-        assert learner_of(spectral).name == "spectral/2"
+        assert learner_of(spectral).name == "spectral/3"
         assert len(learner_of(spectral).rounds()) == 4
         factors = dataclasses.replace(world.config, learner="factorization", rounds=3)
         assert learner_of(factors).name == "factorization/1"

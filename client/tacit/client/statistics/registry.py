@@ -8,7 +8,13 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from tacit.client.statistics import factorization, feature_gram, popularity, subspace
+from tacit.client.statistics import (
+    cross_gram,
+    factorization,
+    feature_gram,
+    popularity,
+    subspace,
+)
 from tacit.client.statistics.histories import Histories
 from tacit.client.statistics.linear import moments_statistic
 from tacit.client.statistics.profiles import Profiles
@@ -23,6 +29,7 @@ STATISTICS: Mapping[str, Statistic] = MappingProxyType(
     {
         popularity.NAME: popularity.popularity,
         feature_gram.NAME: feature_gram.feature_gram,
+        cross_gram.NAME: cross_gram.cross_gram,
         subspace.NAME: subspace.subspace,
         factorization.NAME: factorization.factorization,
     }

@@ -56,6 +56,10 @@ def run(
             projected = rows @ context["basis"].astype(np.float64)
             if spec.statistic == "subspace/1":
                 each = np.einsum("ui,uk->uik", rows, projected)
+            elif spec.statistic == "cross_gram/1":
+                turned = projected @ context["turn"].astype(np.float64)
+                unit = projected / np.linalg.norm(projected, axis=1, keepdims=True)
+                each = np.einsum("up,uk->upk", unit, turned)
             else:
                 upper, lower = np.triu_indices(projected.shape[1])
                 scale = np.where(upper == lower, 1.0, math.sqrt(2.0))

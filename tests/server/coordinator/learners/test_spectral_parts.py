@@ -301,6 +301,10 @@ def test_items_nobody_touched_are_ranked_by_their_features() -> None:
             lengths = np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-12)
             if spec.statistic == "subspace/1":
                 total = (rows.T @ (projected / lengths)).ravel() * spec.clipping_norm
+            elif spec.statistic == "cross_gram/1":
+                turned = projected @ context["turn"].astype(np.float64)
+                turned /= np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-12)
+                total = ((projected / lengths).T @ turned).ravel() * spec.clipping_norm
             else:
                 unit = projected / lengths
                 gram, (upper, lower) = unit.T @ unit, np.triu_indices(projected.shape[1])

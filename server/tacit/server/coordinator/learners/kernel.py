@@ -84,6 +84,10 @@ class TasteKernel:
         directions = whole @ (axes[:, kept] / np.sqrt(values[kept]))
         return cls(directions, values[kept] / values[0])
 
+    def leading(self, width: int) -> TasteKernel:
+        """Keep the strongest `width` directions, or all if there are fewer."""
+        return TasteKernel(self.directions[:, :width], self.variances[:width])
+
 
 def checked_features(features: FloatArray, n_items: int) -> FloatArray:
     """Check public item features and return them as float64.

@@ -19,6 +19,8 @@ _UPLOAD_BYTES = 500_000  # of one device over the whole training
 _BYTES_PER_COORDINATE = 2
 _EVERYONE_CLIPPED = 0.01  # far below what a real profile projects on any basis
 _PREPARING_ROUNDS = 2
+_WIDEST_ROWS = 800  # wider, what devices download would outgrow what it is worth
+_ROWS_ARE_ITEMS = 1e5
 _EXACT_WIDTH, _EXACT_ROUNDS = 64, 4
 
 
@@ -28,7 +30,8 @@ class SpectralPlan:
 
     Attributes:
         kernel_width: directions of the Gram round, q.
-        width: directions a device reports in each subspace round, k.
+        row_width: directions of the kernel that are the rows of a sketch; 0 where items are.
+        width: directions a device reports for each row of a sketch, k.
         subspace_rounds: number of subspace rounds.
         clipping_norm: bound on `||V^T y_u||` in a subspace round.
         gram_clipping_norm: bound on `||Q^T y_u||^2` in the Gram round.
@@ -37,6 +40,7 @@ class SpectralPlan:
     """
 
     kernel_width: int
+    row_width: int
     width: int
     subspace_rounds: int
     clipping_norm: float
@@ -57,11 +61,15 @@ def spectral_plan(
     - Popularity gets `0.45 h^0.6` of the zCDP budget, within 3% and 60%: every loading is a
       multiple of it, so where it is noise nothing else can be learned.
     - The Gram round gets 25%, or 15% where several subspace rounds follow it, on
-      `q = 3.5 (N epsilon)^0.35` directions, within 24 and 256 and an eighth of the catalogue: the
-      edge of its noise grows with `sqrt(q)`, while the tastes a kernel adds fall off.
+      `q = 0.1 sqrt(I) (N epsilon)^0.35` directions, within 24 and 320 and an eighth of the
+      catalogue: the noise grows with `sqrt(q)`, the tastes a kernel adds fall off, and a larger
+      catalogue takes more directions to tell its items apart.
     - Subspace rounds share the rest. One is enough up to `N epsilon = 10^5`, because the Gram round
       has found the strong directions; two up to 10^6, then three: a second look at rows pays only
       when rows rise clearly above the noise.
+    - Up to `N epsilon = 10^5` the rows of a sketch are `6 sqrt(N epsilon)` directions of the
+      kernel, at most 800, not items: what a profile has outside them is one person's picks in the
+      tail, which so small a cohort cannot tell from noise, and it would take up half of the norm.
     - `k = 0.12 sqrt(N epsilon)`, within 4 and 64 and what 500 kB of upload leave: taste spectra
       fall off, so usable directions grow with about the square root of signal over noise.
     - Both clipping norms are 0.01, far below what profiles project, so that in effect everyone's
@@ -92,13 +100,14 @@ def spectral_plan(
     signal = expected_cohort * epsilon
     usual = _EXACT_ROUNDS if noiseless else 1 if signal < 1e5 else 2 if signal < 1e6 else 3
     subspace_rounds = usual if rounds is None else rounds - _PREPARING_ROUNDS
-    kernel_width = 256 if noiseless else _within(3.5 * signal**0.35, 24, 256)
+    kernel_width = 256 if noiseless else _within(0.1 * math.sqrt(n_items) * signal**0.35, 24, 320)
     kernel_width = min(
         n_items - 1, kernel_width if noiseless else min(kernel_width, max(1, n_items // 8))
     )
     hardness = n_items / signal
     return SpectralPlan(
         kernel_width=kernel_width,
+        row_width=_row_width(n_items, signal, kernel_width),
         width=_width(n_items, signal, subspace_rounds, kernel_width),
         subspace_rounds=subspace_rounds,
         clipping_norm=1.0 if noiseless else _EVERYONE_CLIPPED,
@@ -116,6 +125,13 @@ def _width(n_items: int, signal: float, subspace_rounds: int, kernel_width: int)
     room = _UPLOAD_BYTES // _BYTES_PER_COORDINATE - prepared
     bearable = room // (n_items * subspace_rounds)
     return min(n_items, max(4, min(_within(0.12 * math.sqrt(signal), 4, 64), bearable)))
+
+
+def _row_width(n_items: int, signal: float, kernel_width: int) -> int:
+    """Choose the directions that are the rows of a sketch, 0 for items."""
+    if signal >= _ROWS_ARE_ITEMS:
+        return 0
+    return min(n_items - 1, _within(6.0 * math.sqrt(signal), kernel_width, _WIDEST_ROWS))
 
 
 def _within(value: float, smallest: int, largest: int) -> int:

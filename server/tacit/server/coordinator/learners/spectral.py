@@ -1,10 +1,14 @@
-"""Learner `spectral/2`: private subspace iteration, started from what the public catalogue says.
+"""Learner `spectral/3`: private subspace iteration, started from what the public catalogue says.
 
 1. `popularity/1` gives the item distribution, hence the coordinates (`geometry`) and the prior
    covariance of tastes (`kernel`).
-2. `feature_gram/1` measures the covariance of tastes on the kernel's directions (`taste_gram`).
-3. `subspace/1`, once or more: devices sketch the second moment of taste on the strongest directions
-   so far; everything released is combined into the next ones (`sketches`).
+2. `feature_gram/1` measures the covariance of tastes on the kernel's leading directions
+   (`taste_gram`).
+3. `cross_gram/1`: how many more directions of the kernel go with the strongest tastes so far; read
+   together with the Gram round (`cross_grams`, `taste_factors`). Where users are many, or without
+   noise, `subspace/1` instead, once or more: devices sketch the second moment of taste on the
+   strongest directions so far, rows are items, and everything released is combined into the next
+   ones (`sketches`).
 4. The model is what a device's factor-analysis read-out needs: popularity, loadings, variances.
 """
 
@@ -15,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tacit.server.coordinator.learners.cross_grams import CrossGram
 from tacit.server.coordinator.learners.earlier import EarlierRelease
 from tacit.server.coordinator.learners.errors import BadHistory
 from tacit.server.coordinator.learners.geometry import Geometry
@@ -24,6 +29,7 @@ from tacit.server.coordinator.learners.item_popularity import (
     item_distribution,
 )
 from tacit.server.coordinator.learners.kernel import TasteKernel, checked_features
+from tacit.server.coordinator.learners.next_directions import complete, magnified, padded
 from tacit.server.coordinator.learners.popularity import popularity_model
 from tacit.server.coordinator.learners.protocol import (
     FloatArray,
@@ -34,26 +40,26 @@ from tacit.server.coordinator.learners.protocol import (
 )
 from tacit.server.coordinator.learners.rules import SpectralPlan, spectral_plan
 from tacit.server.coordinator.learners.sketches import Sketch, Spectrum, combine
-from tacit.server.coordinator.learners.taste_gram import taste_covariance
+from tacit.server.coordinator.learners.taste_factors import taste_factor
+from tacit.server.coordinator.learners.taste_gram import MeasuredGram, accidental_moment, shrunk
 
 FEATURE_GRAM = "feature_gram/1"
+CROSS_GRAM = "cross_gram/1"
 SUBSPACE = "subspace/1"
 
-_START_SEED = 20210607  # of the public random start; no protection rests on it
 _NOISE_EXPONENT = 0.7  # item noise grows slower than pi: rare items' loadings are uncertain too
 _TAIL_EXPONENT = 0.1  # popular items are over-served by a linear read-out: divide by pi^0.1
-_MAGNIFICATION = 0.4
-_WEAKEST = 0.02
 _MOST_DIRECTIONS = 128
 _LEAST_STRENGTH = 1e-4  # of the strongest
 
 
 @dataclass(frozen=True, slots=True)
 class _Progress:
-    """What a history amounts to: coordinates, the next basis and the spectrum so far."""
+    """What a history amounts to: coordinates, the next round's directions, the spectrum so far."""
 
     geometry: Geometry
     next_basis: FloatArray
+    next_turn: FloatArray | None
     spectrum: Spectrum
 
 
@@ -73,7 +79,7 @@ class SpectralLearner:
         BadPlan: an argument is out of range, or features or release do not fit the catalogue.
     """
 
-    name = "spectral/2"
+    name = "spectral/3"
 
     def __init__(
         self,
@@ -119,10 +125,13 @@ class SpectralLearner:
         if round_id == 1:
             return {}
         progress = self._replay(history)
-        return {
+        context = {
             "basis": progress.geometry.centred_basis(progress.next_basis).astype(np.float32),
             "item_weights": progress.geometry.weights.astype(np.float32),
         }
+        if progress.next_turn is not None:
+            context["turn"] = progress.next_turn.astype(np.float32)
+        return context
 
     def model(self, history: Sequence[NoisedSum]) -> PublicArrays:
         """Compute the model from the rounds so far.
@@ -159,7 +168,9 @@ class SpectralLearner:
         plan = self.plan
         triangle = plan.kernel_width * (plan.kernel_width + 1) // 2
         each = (1.0 - plan.popularity_share - plan.gram_share) / plan.subspace_rounds
-        subspace = (SUBSPACE, self._n_items * plan.width, plan.clipping_norm, each)
+        statistic = CROSS_GRAM if plan.row_width else SUBSPACE
+        length = (plan.row_width or self._n_items) * plan.width
+        subspace = (statistic, length, plan.clipping_norm, each)
         kinds = [
             (POPULARITY, self._n_items, 1.0, plan.popularity_share),
             (FEATURE_GRAM, triangle, plan.gram_clipping_norm, plan.gram_share),
@@ -183,20 +194,24 @@ class SpectralLearner:
         if self._prepared is None or self._prepared[0] != key:
             known = None if self._earlier is None else self._earlier.popularity
             geometry = Geometry.of(item_distribution(popularity, self._features, known))
-            kernel = TasteKernel.of(geometry, self._features, self.plan.kernel_width, self._earlier)
+            width = self.plan.row_width or self.plan.kernel_width
+            kernel = TasteKernel.of(geometry, self._features, width, self._earlier)
             self._prepared = (key, geometry, kernel)
         return self._prepared[1], self._prepared[2]
 
     def _replay(self, history: Sequence[NoisedSum]) -> _Progress:
         """Run over a checked history from its start."""
-        geometry, kernel = self._prepare(history[0])
+        geometry, whole = self._prepare(history[0])
+        kernel = whole.leading(self.plan.kernel_width)
         if len(history) == 1:
-            padded = np.zeros((self._n_items, self.plan.kernel_width))
-            padded[:, : len(kernel.variances)] = kernel.directions
-            return _Progress(geometry, padded, Spectrum(padded, np.zeros(0)))
-        covariance = taste_covariance(
+            basis = padded(kernel.directions, self.plan.kernel_width)
+            return _Progress(geometry, basis, None, Spectrum(basis, np.zeros(0)))
+        measured = MeasuredGram.of(
             history[1], self.plan.gram_clipping_norm, kernel, geometry, self._expected_cohort
         )
+        if self.plan.row_width:
+            return self._replay_cross_grams(history[2:], measured, geometry, whole)
+        covariance = shrunk(measured, kernel)
         spectrum = combine([], covariance, kernel, geometry)
         sketches: list[Sketch] = []
         for released in history[2:]:
@@ -211,44 +226,63 @@ class SpectralLearner:
                 )
             )
             spectrum = combine(sketches, covariance, kernel, geometry)
-        return _Progress(geometry, self._next_basis(spectrum, kernel, geometry), spectrum)
+        return _Progress(geometry, self._next_basis(spectrum, kernel, geometry), None, spectrum)
+
+    def _replay_cross_grams(
+        self,
+        releases: Sequence[NoisedSum],
+        measured: MeasuredGram,
+        geometry: Geometry,
+        kernel: TasteKernel,
+    ) -> _Progress:
+        """Run over the rounds whose rows are directions of the kernel."""
+        q = len(measured.values)
+        start = shrunk(measured, kernel.leading(q))
+        accident = accidental_moment(kernel, geometry)
+        factor = taste_factor(measured, start, kernel.variances)
+        sketches: list[CrossGram] = []
+        for released in releases:
+            sketch = CrossGram.of(
+                released,
+                self.plan.clipping_norm,
+                self._next_turn(factor[:q]),
+                factor[:q] @ factor[:q].T + measured.accident,
+                accident,
+                self._expected_cohort,
+            )
+            if sketch is not None:
+                sketches.append(sketch)
+                factor = taste_factor(measured, start, kernel.variances, sketches)
+        turn = padded(self._next_turn(factor[:q]).T, self.plan.row_width).T
+        basis = padded(kernel.directions, self.plan.row_width)
+        return _Progress(geometry, basis, turn, Spectrum.of_factor(kernel.directions @ factor))
+
+    def _next_turn(self, leading: FloatArray) -> FloatArray:
+        """Choose the strong combinations of the next round, `(q, k)`; see `_next_basis`.
+
+        Args:
+            leading: `(q, r)` factor of the tastes on the leading directions.
+        """
+        turn = np.eye(len(leading), self.plan.width)
+        strengths = np.zeros(self.plan.width)
+        if leading.shape[1]:
+            values, axes = np.linalg.eigh(leading @ leading.T)
+            found = min(len(values), self.plan.width)
+            turn[:, :found] = axes[:, ::-1][:, :found]
+            strengths[:found] = values[::-1][:found]
+        return magnified(turn, strengths)
 
     def _next_basis(
         self, spectrum: Spectrum, kernel: TasteKernel, geometry: Geometry
     ) -> FloatArray:
         """Choose the directions of the next round, `(n_items, width)`.
 
-        Weak directions are magnified by `strength^-0.4`: a projection of fixed length then spends
-        less of it on strong directions, which stand far above the noise anyway. Where nothing has
-        been found yet, the kernel's own directions are tried.
+        Where nothing has been found yet, the kernel's own directions are tried.
         """
         width = self.plan.width
         found = min(len(spectrum.strengths), width)
         known = spectrum.directions if found else kernel.directions
-        basis = _complete(known, width, geometry)
+        basis = complete(known, width, geometry)
         strengths = np.zeros(width)
         strengths[:found] = spectrum.strengths[:found]
-        strongest = float(np.max(strengths))
-        if strongest == 0.0:
-            return basis
-        return basis * np.maximum(strengths / strongest, _WEAKEST) ** -_MAGNIFICATION
-
-
-def _complete(known: FloatArray, width: int, geometry: Geometry) -> FloatArray:
-    """Take the first `width` directions, filled up with public pseudo-random ones if too few.
-
-    Returns:
-        `(n_items, width)` with orthonormal columns.
-    """
-    known = known[:, :width]
-    missing = width - known.shape[1]
-    if missing > 0:
-        # random_raw is the one stream numpy promises never to change between versions.
-        seed = np.random.PCG64(_START_SEED + known.shape[1])
-        raw = np.asarray(seed.random_raw(len(known) * missing), dtype=np.uint64)
-        signs = np.where(raw >> np.uint64(63), 1.0, -1.0).reshape(len(known), missing)
-        spread = geometry.weights * np.sqrt(geometry.distribution)
-        fresh = geometry.centred_rows(spread[:, np.newaxis] * signs)
-        known = np.hstack([known, fresh - known @ (known.T @ fresh)])
-    basis, turn = np.linalg.qr(known)
-    return np.asarray(basis * np.sign(np.diag(turn)), dtype=np.float64)
+        return magnified(basis, strengths)

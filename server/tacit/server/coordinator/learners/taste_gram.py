@@ -9,6 +9,7 @@ the covariance of tastes plus the noise of the round, and is shrunk towards the 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +20,56 @@ from tacit.server.coordinator.learners.protocol import FloatArray, NoisedSum
 from tacit.server.coordinator.learners.shrinkage import shrink_symmetric_blocks
 
 _GROUPS = 8
-_CAUTION = 0.9  # weak directions hold a little taste too: not all of them is accident
+CAUTION = 0.9  # weak directions hold a little taste too: not all of them is accident
 _LEAST_ACCIDENT, _MOST_ACCIDENT = 0.3, 1.0  # plausible shares of accident in a profile
 _CLEAR = 3.3  # standard deviations: a false alarm has probability 5e-4
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredGram:
+    """Hold what a Gram round says of tastes, before anything is shrunk.
+
+    Attributes:
+        values: `(q, q)` symmetric estimate, on the kernel's directions, of `sum_u y_u y_u^T` over
+            the expected cohort, the accident of which items people picked taken out.
+        noise_std: standard deviation of the noise on an entry beside the diagonal, where it is
+            `sqrt(2)` times as large; 0 for none.
+        accident: `(q, q)` what was taken out.
+    """
+
+    values: FloatArray
+    noise_std: float
+    accident: FloatArray
+
+    @classmethod
+    def of(
+        cls,
+        released: NoisedSum,
+        clipping_norm: float,
+        kernel: TasteKernel,
+        geometry: Geometry,
+        cohort: int,
+    ) -> MeasuredGram:
+        """Bring a released Gram matrix into the common units; see `taste_covariance`."""
+        gram = _unpack(released.values, len(kernel.variances))
+        accident = accidental_moment(kernel, geometry)
+        if released.noise_std == 0.0:
+            return cls(gram - cohort * accident, 0.0, cohort * accident)
+        gram /= clipping_norm
+        weak = np.arange(len(gram)) >= len(gram) // 2
+        largest = cohort / float(np.trace(accident))
+        ratio = float(np.sum(np.diag(gram)[weak]) / np.sum(np.diag(accident)[weak]))
+        scale = min(max(ratio, _LEAST_ACCIDENT * largest), _MOST_ACCIDENT * largest)
+        beside = released.noise_std / clipping_norm * (cohort / scale) / math.sqrt(2.0)
+        removed = CAUTION * cohort * accident
+        return cls(gram * (cohort / scale) - removed, beside, removed)
+
+
+def accidental_moment(kernel: TasteKernel, geometry: Geometry) -> FloatArray:
+    """Compute `F = Q^T diag(w^2 pi) Q`, one user's second moment without any taste, `(q, q)`."""
+    basis = geometry.centred_basis(kernel.directions)
+    own = geometry.self_products(1)[:, np.newaxis] * basis
+    return np.asarray(basis.T @ own, dtype=np.float64)
 
 
 def taste_covariance(
@@ -46,19 +94,17 @@ def taste_covariance(
         `(q, q)` symmetric, of `sum_u y_u y_u^T` over the expected cohort; zeros where nothing rose
         above the noise.
     """
-    gram = _unpack(released.values, len(kernel.variances))
-    basis = geometry.centred_basis(kernel.directions)
-    accident = basis.T @ (geometry.self_products(1)[:, np.newaxis] * basis)
-    if released.noise_std == 0.0:
-        return np.asarray(gram - cohort * accident, dtype=np.float64)
-    gram /= clipping_norm
-    weak = np.arange(len(gram)) >= len(gram) // 2
-    largest = cohort / float(np.trace(accident))
-    ratio = float(np.sum(np.diag(gram)[weak]) / np.sum(np.diag(accident)[weak]))
-    scale = min(max(ratio, _LEAST_ACCIDENT * largest), _MOST_ACCIDENT * largest)
-    taste = (gram - _CAUTION * scale * accident) * (cohort / scale)
-    noise = released.noise_std / clipping_norm * (cohort / scale)
-    return _towards_prior(taste, noise, kernel.variances)
+    return shrunk(MeasuredGram.of(released, clipping_norm, kernel, geometry, cohort), kernel)
+
+
+def shrunk(measured: MeasuredGram, kernel: TasteKernel) -> FloatArray:
+    """Shrink a measured Gram matrix towards the kernel's prior, `(q, q)`.
+
+    Zeros where nothing rose above the noise; as measured where there was none.
+    """
+    if measured.noise_std == 0.0:
+        return measured.values
+    return _towards_prior(measured.values, math.sqrt(2.0) * measured.noise_std, kernel.variances)
 
 
 def _towards_prior(taste: FloatArray, noise: float, variances: FloatArray) -> FloatArray:
@@ -77,10 +123,10 @@ def _towards_prior(taste: FloatArray, noise: float, variances: FloatArray) -> Fl
     if fit < _CLEAR * uncertainty and float(np.linalg.eigvalsh(taste)[-1]) < edge:
         return np.zeros_like(taste)
     prior = np.diag(max(fit, 0.0) * variances)
-    return prior + shrink_symmetric_blocks(taste - prior, beside, _groups(len(taste)))
+    return prior + shrink_symmetric_blocks(taste - prior, beside, block_groups(len(taste)))
 
 
-def _groups(width: int) -> npt.NDArray[np.intp]:
+def block_groups(width: int) -> npt.NDArray[np.intp]:
     """Group directions in ever larger groups: the strongest one alone, the weak half together."""
     edges = np.unique(np.round(np.geomspace(1.0, width, _GROUPS + 1)).astype(np.intp))
     return np.minimum(np.searchsorted(edges[1:], np.arange(width), side="right"), _GROUPS - 1)
