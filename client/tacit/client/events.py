@@ -114,13 +114,14 @@ class EventLog:
         return results
 
     def read(
-        self, signals: Collection[str], *, through: int | None = None
+        self, signals: Collection[str], *, through: int | None = None, after: int = 0
     ) -> Sequence[LoggedEvent]:
         """Read the events of some signals, oldest first; rows of other signals stay sealed.
 
         Args:
             signals: names of the signals that may be read.
             through: last sequence to read; None for all.
+            after: read only what came after this sequence.
 
         Raises:
             StoreDamaged: if a record does not open or is filed under another signal.
@@ -133,8 +134,9 @@ class EventLog:
         with self._store.reading() as connection:
             rows = connection.execute(
                 "SELECT sequence, epoch, sealed FROM events "
-                f"WHERE signal_tag IN ({marks}) AND sequence <= ? ORDER BY sequence",
-                (*tags, 2**62 if through is None else through),
+                f"WHERE signal_tag IN ({marks}) AND sequence <= ? AND sequence > ? "
+                "ORDER BY sequence",
+                (*tags, 2**62 if through is None else through, after),
             ).fetchall()
         logged = [
             LoggedEvent(row[0], Event.from_bytes(self._store.unseal(_KIND, row[0], row[1], row[2])))

@@ -12,6 +12,7 @@ _COMMANDS = {
     "ledger": "tacit.cli.ledger:ledger",
     "audit": "tacit.cli.audit:audit",
     "budget": "tacit.cli.budget:budget",
+    "policy": "tacit.cli.policy:policy",
 }
 _SUMMARIES = {
     "demo": "Train, release and recommend with real processes on this machine.",
@@ -19,6 +20,7 @@ _SUMMARIES = {
     "ledger": "Verify, show or export a ledger, offline.",
     "audit": "Look for privacy violations: noise, sensitivity, canaries; states its power.",
     "budget": "Show, explain and plan privacy budgets; the privacy facts of releases.",
+    "policy": "Check and sign guardrails: what a device must not show.",
 }
 
 
