@@ -4,22 +4,27 @@ Importing this opens nothing and needs only numpy and cryptography; gRPC is impo
 `sync`.
 """
 
+from tacit.client.actions import Action, ActionDecision
 from tacit.client.catalogue import Catalogue, CatalogueItem
+from tacit.client.content import Component, Content
 from tacit.client.decide import Recency
 from tacit.client.decision import (
     Ack,
     CitedEvent,
+    Control,
     Decision,
     DeviceState,
     Explanation,
     FeatureShare,
     Forgotten,
+    HandOver,
     RecommendedItem,
     TargetPrediction,
 )
 from tacit.client.errors import (
     BadCatalogue,
     BadEvent,
+    BadGuardrails,
     DeviceError,
     KeyUnavailable,
     NotEnrolled,
@@ -36,21 +41,30 @@ from tacit.client.errors import (
     UnknownDecision,
     UnknownEvent,
 )
+from tacit.client.features import Features
 from tacit.client.keys import FileKeyProvider, KeyProvider, PassphraseKeyProvider
 from tacit.client.personalizer import Personalizer
 from tacit.client.policy import DevicePolicy, Endpoints, TrustRoots
+from tacit.client.questions import Question
 from tacit.client.session import DeviceSession
+from tacit.client.slate import Exploration
 from tacit.client.sync import SyncReport
 from tacit.client.terms import ConsentTerms
 
 __all__ = [
     "Ack",
+    "Action",
+    "ActionDecision",
     "BadCatalogue",
     "BadEvent",
+    "BadGuardrails",
     "Catalogue",
     "CatalogueItem",
     "CitedEvent",
+    "Component",
     "ConsentTerms",
+    "Content",
+    "Control",
     "Decision",
     "DeviceError",
     "DevicePolicy",
@@ -58,9 +72,12 @@ __all__ = [
     "DeviceState",
     "Endpoints",
     "Explanation",
+    "Exploration",
     "FeatureShare",
+    "Features",
     "FileKeyProvider",
     "Forgotten",
+    "HandOver",
     "KeyProvider",
     "KeyUnavailable",
     "NotEnrolled",
@@ -68,6 +85,7 @@ __all__ = [
     "PassphraseKeyProvider",
     "Personalizer",
     "PolicyRefused",
+    "Question",
     "ReceiptRefused",
     "Recency",
     "RecommendedItem",

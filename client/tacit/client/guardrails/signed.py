@@ -36,10 +36,10 @@ def open_signed(data: bytes, public_key: bytes) -> GuardrailPolicy:
     envelope = read_json(data)
     unknown = sorted(set(envelope) - {"policy", "signature", "signer"})
     body, signature = envelope.get("policy"), envelope.get("signature")
-    if unknown:
-        raise BadGuardrails(f"signed policy: unknown field {unknown[0]!r}")
     if not isinstance(body, dict) or not isinstance(signature, str):
         raise BadGuardrails("expected a policy and its signature; sign it with tacit policy sign")
+    if unknown:
+        raise BadGuardrails(f"signed policy: unknown field {unknown[0]!r}")
     policy = GuardrailPolicy.from_json(body)  # pyright: ignore[reportUnknownArgumentType]
     try:
         verify(public_key, SIGNING_CONTEXT, policy.to_bytes(), bytes.fromhex(signature))
