@@ -43,6 +43,17 @@ def test_best_is_a_stable_sort_however_many_are_asked_for(
     assert best(values, allowed, count).tolist() == expected
 
 
+def test_best_finds_the_same_in_a_large_catalogue() -> None:
+    draw = np.random.default_rng(8)
+    for n in (5_000, 40_017):
+        for levels in (3, 10_000):
+            values = draw.integers(0, levels, size=n).astype(np.float64)
+            allowed = draw.random(n) < 0.9
+            places = np.flatnonzero(allowed)
+            expected = places[np.argsort(-values[places], kind="stable")[:10]]
+            assert best(values, allowed, 10).tolist() == expected.tolist()
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 15), st.floats(0, 1), st.floats(0, 0.99))
 def test_masked_items_never_appear_and_none_twice(

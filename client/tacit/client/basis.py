@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.client.categories import CategoryIndex
-from tacit.client.decide import ReleasedModel, attribution, base_score, scores
+from tacit.client.decide import ReleasedModel, attribution, attributions, base_score, scores
 from tacit.client.decide.confidence import confidence
 from tacit.client.decision import Basis
 from tacit.client.profile import History
@@ -40,6 +40,10 @@ class Scorer(Protocol):
         """Return what each entry adds, `(n,)`; `base` and the shares add up to the score."""
         ...
 
+    def many_shares(self, items: IntArray, weights: FloatArray, targets: IntArray) -> FloatArray:
+        """Return `shares` of several targets, `(m, n)`."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ModelScorer:
@@ -58,6 +62,10 @@ class ModelScorer:
     def shares(self, items: IntArray, weights: FloatArray, target: int) -> FloatArray:
         """See `Scorer`."""
         return attribution(self.model, items, weights, target)
+
+    def many_shares(self, items: IntArray, weights: FloatArray, targets: IntArray) -> FloatArray:
+        """See `Scorer`."""
+        return attributions(self.model, items, weights, targets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,11 @@ class CategoryScorer:
         own = self.categories.of(target)
         shared = [float(np.isin(self.categories.of(int(item)), own).sum()) for item in items]
         return np.asarray(weights * np.array(shared) / max(1, len(own)) ** 0.5, dtype=np.float64)
+
+    def many_shares(self, items: IntArray, weights: FloatArray, targets: IntArray) -> FloatArray:
+        """See `Scorer`."""
+        rows = [self.shares(items, weights, int(target)) for target in targets]
+        return np.array(rows, dtype=np.float64).reshape(len(targets), len(items))
 
 
 @dataclass(frozen=True, slots=True)

@@ -343,6 +343,10 @@ def _promoted(catalogue: Catalogue, values: FloatArray, promote: tuple[str, ...]
 def _items(moment: Moment, scored: Scored, slate: Slate) -> tuple[RecommendedItem, ...]:
     items: list[RecommendedItem] = []
     indices: list[int] = slate.items.tolist()
+    past, reasoned = moment.past, slate.items[:REASONED_ITEMS]
+    shares = np.zeros((len(reasoned), len(past.items)))
+    if scored.basis == "model" and scored.scorer is not None and len(reasoned):
+        shares = scored.scorer.many_shares(past.items, past.weights, reasoned)
     for place, index in enumerate(indices):
         source: Source = scored.basis
         if slate.promoted[place]:
@@ -352,7 +356,7 @@ def _items(moment: Moment, scored: Scored, slate: Slate) -> tuple[RecommendedIte
         told: tuple[str, ...] = ()
         if place < REASONED_ITEMS:
             told = _explain.reasons(
-                moment.catalogue, moment.past, scored.basis, scored.scorer, source, index
+                moment.catalogue, past, scored.basis, source, index, shares[place]
             )
         items.append(
             RecommendedItem(

@@ -60,11 +60,20 @@ def reasons(
     catalogue: Catalogue,
     past: History,
     basis: Basis,
-    scorer: Scorer | None,
     source: Source,
     index: int,
+    shares: FloatArray,
 ) -> tuple[str, ...]:
-    """Give the short reasons shown beside one recommended item."""
+    """Give the short reasons shown beside one recommended item.
+
+    Args:
+        catalogue: the items.
+        past: the history.
+        basis: what the scores are made of.
+        source: where the item comes from.
+        index: the item.
+        shares: `(n,)` what each entry of the history adds to its score.
+    """
     if source == "explore":
         return ("something new, chosen by chance",)
     if source == "promoted":
@@ -72,11 +81,10 @@ def reasons(
     if basis == "rule":
         shared = shared_categories(catalogue, past, index)
         return (f"more {_listed(shared[:2])}",) if shared else ("something different",)
-    if basis == "model" and scorer is not None:
-        shares = scorer.shares(past.items, past.weights, index)
+    if basis == "model":
         told = [
-            f"you {_did(catalogue, past, group)} ({percent:.0f}%)"
-            for group, _, percent in _telling(past, shares)[:2]
+            f"you {_did(catalogue, past, int(entries[0]))} ({percent:.0f}%)"
+            for entries, _, percent in _telling(past, shares, 2)
         ]
         return tuple(told) or ("popular, whatever you looked at before",)
     if basis == "popular":
@@ -159,9 +167,9 @@ def _cited(
     past, catalogue = grounds.past, grounds.catalogue
     full = float(np.sum(shares))
     cited: list[CitedEvent] = []
-    for group, share, percent in _telling(past, shares):
+    for entries, share, percent in _telling(past, shares, len(past.items)):
         kept = np.ones(len(past.items), dtype=np.bool_)
-        kept[group] = False
+        kept[entries] = False
         items, weights = past.items[kept], past.weights[kept]
         delta = full - float(np.sum(scorer.shares(items, weights, index)))
         if delta <= 0.0:
@@ -169,7 +177,7 @@ def _cited(
         rank_without = None
         if len(cited) < MAX_RANKED:
             rank_without = _rank(scorer.scores(items, weights), grounds.allowed, index)
-        entry = group[0]
+        entry = int(entries[0])
         event = past.events[entry]
         name, title = _named(catalogue, past, entry)
         controls = () if event.sequence == 0 else _event_controls(event.event, name)
@@ -182,7 +190,7 @@ def _cited(
                 share=share,
                 percent=percent,
                 deletion_delta=delta,
-                sequences=tuple(sorted({s for e in group for s in past.behind[e]})),
+                sequences=tuple(sorted({s for e in entries for s in past.behind[int(e)]})),
                 rank_without=rank_without,
                 controls=controls,
             )
@@ -190,21 +198,20 @@ def _cited(
     return tuple(cited)
 
 
-def _telling(past: History, shares: FloatArray) -> list[tuple[list[int], float, float]]:
-    """Return (entries, share, percent of all that speaks for the item), most telling first.
-
-    Entries that stand for one stated preference count as one.
-    """
-    groups: dict[tuple[str, int], list[int]] = {}
-    for entry, logged in enumerate(past.events):
-        stated = logged.event.signal == PREFERENCE
-        groups.setdefault(("event", logged.sequence) if stated else ("item", entry), []).append(
-            entry
+def _telling(past: History, shares: FloatArray, most: int) -> list[tuple[IntArray, float, float]]:
+    """Return (entries, share, percent of all that speaks for the item), most telling first."""
+    sums = np.bincount(past.groups, weights=shares)
+    total = float(sums[sums > 0.0].sum())
+    order = np.argsort(-sums, kind="stable")[:most]
+    return [
+        (
+            np.flatnonzero(past.groups == group),
+            float(sums[group]),
+            100.0 * float(sums[group]) / total,
         )
-    sums = [(entries, float(sum(shares[e] for e in entries))) for entries in groups.values()]
-    total = sum(share for _, share in sums if share > 0.0)
-    sums.sort(key=lambda one: -one[1])
-    return [(entries, share, 100.0 * share / total) for entries, share in sums if share > 0.0]
+        for group in order
+        if sums[group] > 0.0
+    ]
 
 
 def _rank(values: FloatArray, allowed: BoolArray, index: int) -> int:
@@ -245,9 +252,9 @@ def _item_controls(item_id: str) -> tuple[Control, ...]:
     return (Control("not_interested", "Not interested", "prefer", arguments),)
 
 
-def _did(catalogue: Catalogue, past: History, group: Sequence[int]) -> str:
-    _, title = _named(catalogue, past, group[0])
-    return _phrase(past.events[group[0]].event.signal, title)
+def _did(catalogue: Catalogue, past: History, entry: int) -> str:
+    _, title = _named(catalogue, past, entry)
+    return _phrase(past.events[entry].event.signal, title)
 
 
 def _phrase(signal: str, title: str) -> str:

@@ -13,7 +13,7 @@ from tacit.client.categories import CategoryIndex
 from tacit.client.decide import Recency
 from tacit.client.errors import BadEvent
 from tacit.client.events import LoggedEvent
-from tacit.client.features import Features, FeatureState, read_features, session_intent
+from tacit.client.features import Features, FeatureState, read_features
 from tacit.client.guardrails.document import GuardrailPolicy
 from tacit.client.guardrails.masks import Guardrails
 from tacit.client.guardrails.situation import Situation, channel_of, no_items
@@ -99,6 +99,8 @@ class Moments:
         self._features_through = 0
         self._held: tuple[object, History] | None = None
         self._behaved: tuple[object, tuple[IntArray, IntArray]] | None = None
+        self._help_ms: tuple[int, list[int]] | None = None
+        self._stated: tuple[int, frozenset[str]] | None = None
         self._contacts: Contacts | None = None
         self._shown = (no_items(), no_items())
 
@@ -150,8 +152,8 @@ class Moments:
         guardrails = self.guardrails(policy, catalogue)
         categories = self.categories(catalogue)
         events = self._past.events(permitted)
-        stated = stated_categories(events)
-        session = session_intent([e.event for e in events[-200:]], now_ms)[0]
+        if self._stated is None or self._stated[0] != self._past.version:
+            self._stated = (self._past.version, stated_categories(events))
         suppressed = self._suppressions.get()
         behaved, behaved_at_ms = self._behaviours(events, catalogue)
         shown, shown_at_ms, messages_ms = self._contacts_now(catalogue, now_ms)
@@ -163,7 +165,7 @@ class Moments:
             channel=channel_of(surface),
             time_zone=self.inventory.time_zone,
             opted_out=suppressed.channels,
-            seeking_help=session == "seek_help",
+            seeking_help=self._seeking_help(events, now_ms),
             out_of_stock=_indices(catalogue, self.inventory.out_of_stock),
             behaved=behaved,
             behaved_at_ms=behaved_at_ms,
@@ -174,7 +176,7 @@ class Moments:
             urgent_until_ms=np.array(deadlines, dtype=np.int64),
             disliked=_indices(catalogue, suppressed.items),
             disliked_categories=suppressed.categories,
-            stated_categories=stated,
+            stated_categories=self._stated[1],
             excluded=_indices(catalogue, exclude),
             filtered=_left_out(catalogue, categories, keep),
         )
@@ -244,6 +246,13 @@ class Moments:
         if self._held is None or self._held[0] != key:
             self._held = (key, self.rebuild(events, catalogue, barred, popularity, ()))
         return self._held[1]
+
+    def _seeking_help(self, events: Sequence[LoggedEvent], now_ms: int) -> bool:
+        # What is within a quarter of an hour is in the session under way: see `session_intent`.
+        if self._help_ms is None or self._help_ms[0] != self._past.version:
+            times = [e.event.recorded_at_ms for e in events[-200:] if seeks_help(e.event)]
+            self._help_ms = (self._past.version, times)
+        return any(0 <= now_ms - at_ms <= HELP_MS for at_ms in self._help_ms[1])
 
     def _behaviours(
         self, events: Sequence[LoggedEvent], catalogue: Catalogue

@@ -69,6 +69,8 @@ class History:
         met: catalogue indices of items that something was done with, increasing; seeds and stated
             preferences are not among them.
         behind: `(n,)` sequences of every event that speaks of the item.
+        groups: `(n,)` number of what each entry is cited as: entries that stand for one stated
+            preference share one, every other entry has its own.
     """
 
     items: npt.NDArray[np.int64]
@@ -77,6 +79,7 @@ class History:
     owned: frozenset[int]
     met: npt.NDArray[np.int64]
     behind: tuple[tuple[int, ...], ...]
+    groups: npt.NDArray[np.int64]
 
 
 STATED_WEIGHT = 2.0
@@ -158,14 +161,26 @@ def history(
         seen = np.array([last_seen[int(index)] for index in items], dtype=np.int64)
         alone = np.zeros(len(items), dtype=np.int64)
         weights = recency.reweight(weights, age_ranks(seen, alone), alone)
+    events = tuple(strongest[int(index)][1] for index in items)
     return History(
         items=items,
         weights=weights,
-        events=tuple(strongest[int(index)][1] for index in items),
+        events=events,
         owned=frozenset(owned),
         met=np.array(sorted(met), dtype=np.int64),
         behind=tuple(tuple(behind[int(index)]) for index in items),
+        groups=_groups(events),
     )
+
+
+def _groups(events: Sequence[LoggedEvent]) -> npt.NDArray[np.int64]:
+    numbers: dict[tuple[str, int], int] = {}
+    groups: list[int] = []
+    for entry, logged in enumerate(events):
+        stated = logged.event.signal == PREFERENCE
+        key = ("stated", logged.sequence) if stated else ("entry", entry)
+        groups.append(numbers.setdefault(key, len(numbers)))
+    return np.array(groups, dtype=np.int64)
 
 
 def stated_preference(event: Event) -> tuple[str, str, float] | None:

@@ -30,6 +30,8 @@ BoolArray = npt.NDArray[np.bool_]
 POOL = 200
 """Candidates considered; three times the slots if that is more."""
 
+_BLOCK = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Exploration:
@@ -75,7 +77,7 @@ def best(values: FloatArray, allowed: BoolArray, count: int) -> IntArray:
 
     The order does not depend on how many are asked for, so an answer does not flicker.
     """
-    places = np.flatnonzero(allowed)
+    places = _contenders(values, allowed, count)
     kept = values[places]
     if len(places) > 4 * count:
         # One pass instead of a sort: everything above the last score that counts, then its equals.
@@ -85,6 +87,24 @@ def best(values: FloatArray, allowed: BoolArray, count: int) -> IntArray:
         chosen = np.sort(np.concatenate([above, equal]))
         places, kept = places[chosen], kept[chosen]
     return places[np.argsort(-kept, kind="stable")[:count]].astype(np.int64)
+
+
+def _contenders(values: FloatArray, allowed: BoolArray, count: int) -> IntArray:
+    """Return allowed items, increasing, among which all of the best `count` are, equals too.
+
+    The best lie in blocks whose maximum is among the `count` greatest maxima, so a large catalogue
+    is read once and only a few of its blocks are looked into.
+    """
+    n_blocks = len(values) // _BLOCK
+    if n_blocks <= 4 * count:
+        return np.flatnonzero(allowed)
+    whole = n_blocks * _BLOCK
+    open_ = np.where(allowed[:whole], values[:whole], -np.inf)
+    tops = open_.reshape(n_blocks, _BLOCK).max(axis=1)
+    blocks = np.flatnonzero(tops >= np.partition(tops, n_blocks - count)[n_blocks - count])
+    places = (blocks[:, np.newaxis] * _BLOCK + np.arange(_BLOCK)).ravel()
+    places = np.concatenate([places, np.arange(whole, len(values))])
+    return places[allowed[places]]
 
 
 def fill(

@@ -159,7 +159,8 @@ def breaks(
     if kind == "out_of_stock":
         return bool(item in world["out_of_stock"])
     if kind == "already_owned":
-        return item in world["owned"] and not categories & set(rule.get("again_categories", []))
+        owned: bool = item in world["owned"]
+        return owned and categories.isdisjoint(rule.get("again_categories", []))
     if kind == "shown_too_often":
         return sum(1 for i, at in world["shown"] if i == item and at > since) >= rule["times"]
     if kind == "quiet_hours":
