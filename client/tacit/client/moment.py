@@ -13,7 +13,7 @@ from tacit.client.categories import CategoryIndex
 from tacit.client.decide import Recency
 from tacit.client.errors import BadEvent
 from tacit.client.events import LoggedEvent
-from tacit.client.features import Features, FeatureState, read_features
+from tacit.client.features import HELP_MS, Features, FeatureState, read_features, seeks_help
 from tacit.client.guardrails.document import GuardrailPolicy
 from tacit.client.guardrails.masks import Guardrails
 from tacit.client.guardrails.situation import Situation, channel_of, no_items

@@ -97,14 +97,14 @@ def _contenders(values: FloatArray, allowed: BoolArray, count: int) -> IntArray:
     """
     n_blocks = len(values) // _BLOCK
     if n_blocks <= 4 * count:
-        return np.flatnonzero(allowed)
+        return np.asarray(np.flatnonzero(allowed), dtype=np.int64)
     whole = n_blocks * _BLOCK
     open_ = np.where(allowed[:whole], values[:whole], -np.inf)
     tops = open_.reshape(n_blocks, _BLOCK).max(axis=1)
     blocks = np.flatnonzero(tops >= np.partition(tops, n_blocks - count)[n_blocks - count])
     places = (blocks[:, np.newaxis] * _BLOCK + np.arange(_BLOCK)).ravel()
     places = np.concatenate([places, np.arange(whole, len(values))])
-    return places[allowed[places]]
+    return np.asarray(places[allowed[places]], dtype=np.int64)
 
 
 def fill(

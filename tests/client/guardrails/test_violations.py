@@ -162,7 +162,7 @@ def breaks(
         owned: bool = item in world["owned"]
         return owned and categories.isdisjoint(rule.get("again_categories", []))
     if kind == "shown_too_often":
-        return sum(1 for i, at in world["shown"] if i == item and at > since) >= rule["times"]
+        return bool(sum(i == item and at > since for i, at in world["shown"]) >= rule["times"])
     if kind == "quiet_hours":
         zone = world["zone"] if rule["time_zone"] == "person" else rule["time_zone"]
         if zone is None:
