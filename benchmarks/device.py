@@ -193,8 +193,8 @@ def scan_rows(n_items: int) -> list[tuple[str, str, str]]:
         pass
     try:
         session = onnx_session(rows)
-        told["onnxruntime"] = times_ms(lambda: session.run(None, {"u": user}), count)
-        found["onnxruntime"] = set(session.run(None, {"u": user})[1].tolist())
+        told["onnxruntime"] = times_ms(lambda: session.run(None, {"u": user[np.newaxis]}), count)
+        found["onnxruntime"] = set(session.run(None, {"u": user[np.newaxis]})[1][0].tolist())
     except ImportError:
         pass
     same = "same top 10" if all(one == found["numpy"] for one in found.values()) else "DIFFERENT"
@@ -211,17 +211,17 @@ def onnx_session(rows: np.ndarray[Any, Any]) -> Any:
 
     graph = helper.make_graph(
         [
-            helper.make_node("MatMul", ["rows", "u"], ["scores"]),
+            helper.make_node("MatMul", ["u", "rows"], ["scores"]),
             helper.make_node("TopK", ["scores", "k"], ["values", "places"]),
         ],
         "scan",
-        [helper.make_tensor_value_info("u", TensorProto.FLOAT, [WIDTH])],
+        [helper.make_tensor_value_info("u", TensorProto.FLOAT, [1, WIDTH])],
         [
-            helper.make_tensor_value_info("values", TensorProto.FLOAT, [K]),
-            helper.make_tensor_value_info("places", TensorProto.INT64, [K]),
+            helper.make_tensor_value_info("values", TensorProto.FLOAT, [1, K]),
+            helper.make_tensor_value_info("places", TensorProto.INT64, [1, K]),
         ],
         [
-            numpy_helper.from_array(rows, "rows"),
+            numpy_helper.from_array(np.ascontiguousarray(rows.T), "rows"),
             numpy_helper.from_array(np.array([K], dtype=np.int64), "k"),
         ],
     )

@@ -24,6 +24,8 @@ def taste_covariance(model: ReleasedModel, items: IntArray, weights: FloatArray)
     if isinstance(model, FactorModel):
         own = model.item_factors[items]
         normal = model.gramian + own.T @ (own * weights[:, np.newaxis])
+    elif len(items) == 0:
+        return np.diag(model.prior_variance)
     else:
         normal = float(np.sum(weights)) * model.precision + np.diag(1.0 / model.prior_variance)
     return np.asarray(np.linalg.inv(normal), dtype=np.float64)
