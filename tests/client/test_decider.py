@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from tacit.client import BadEvent, Decision, Exploration, Personalizer, RollbackRefused
+from tacit.client import (
+    BadEvent,
+    Catalogue,
+    Decision,
+    Exploration,
+    Personalizer,
+    RollbackRefused,
+    UnknownDecision,
+)
 from tacit.client.guardrails import GuardrailPolicy, sign_policy
 from tacit.privacy.signatures import SigningKey
 
@@ -240,6 +248,7 @@ def test_nothing_is_inferred_from_what_is_sensitive(
     decision = device.recommend(k=24)
     assert decision.basis == "popular"
     assert "Music" not in _groups(decision, shop)
+    assert device.state().features.affinities == ()
     device.prefer("category", "Music", 1.0)
     assert "Music" in _groups(device.recommend(k=3, diversity=0.0), shop)
 
@@ -311,7 +320,6 @@ def test_outcomes_are_events_of_the_decision_and_counted_once(device: Personaliz
 
 
 def test_only_what_was_decided_can_be_shown_or_have_an_outcome(device: Personalizer) -> None:
-    from tacit.client import UnknownDecision
 
     decision = device.recommend(k=1)
     for call in (
@@ -331,3 +339,28 @@ def test_preferences_that_cannot_be_are_refused(device: Personalizer) -> None:
     ):  # fmt: skip
         with pytest.raises(BadEvent):
             device.prefer(kind, value, weight)
+
+
+def test_a_catalogue_that_lost_items_still_decides_and_old_records_are_refused(shop: Any) -> None:
+    with shop.open() as device:
+        device.track("Product Viewed", {"product_id": "i0"})
+        device.prefer("item", "i8", -1.0)
+        decision = device.recommend(k=2)
+        device.shown(decision.id)
+    shop.catalogue = Catalogue.build(
+        (item.item_id, item.title, item.categories) for item in shop.catalogue.items[4:12]
+    )
+    with shop.open() as device:
+        again = device.recommend(k=24)
+        assert set(_ids(again)) == {f"i{n}" for n in range(4, 12)} - {"i8"}
+        with pytest.raises(UnknownDecision, match="replaced|one of its items"):
+            device.explain(decision.id, _ids(decision)[0])
+
+
+def test_a_clock_that_was_set_back_shows_nothing_more_often(
+    shop: Any, device: Personalizer
+) -> None:
+    for _ in range(3):
+        device.shown(device.recommend(k=1).id)
+    shop.clock.sleep(hours=-48)
+    assert "i0" not in _ids(device.recommend(k=24))

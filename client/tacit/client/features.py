@@ -161,7 +161,11 @@ class FeatureState:
 
 
 def read_features(
-    state: FeatureState, permitted: Collection[str], zone: str | None, now_ms: int
+    state: FeatureState,
+    permitted: Collection[str],
+    zone: str | None,
+    now_ms: int,
+    hidden: Collection[str] = (),
 ) -> Features:
     """Work out the features as of now.
 
@@ -170,6 +174,7 @@ def read_features(
         permitted: signals that may be read for `decide`.
         zone: IANA name of the person's zone, or None.
         now_ms: Unix milliseconds.
+        hidden: categories about which nothing may be inferred.
     """
     may = {name: bool(signals & set(permitted)) for name, signals in FEATURE_SIGNALS.items()}
     stage, stage_why = _stage(state, now_ms) if may["stage"] else (None, "not permitted")
@@ -177,7 +182,7 @@ def read_features(
     hours_known = may["temporal"] and _zone(zone) is not None and sum(state.hours) > 0
     return Features(
         engagement=_engagement(state, now_ms) if may["engagement"] else None,
-        affinities=_affinities(state) if may["affinities"] else None,
+        affinities=_affinities(state, hidden) if may["affinities"] else None,
         hours=tuple(n / sum(state.hours) for n in state.hours) if hours_known else None,
         stage=stage,
         stage_why=stage_why,
@@ -255,9 +260,10 @@ def _engagement(state: FeatureState, now_ms: int) -> Engagement:
     return Engagement(len(recent), sum(recent.values()), len(recent) / ENGAGED_DAYS)
 
 
-def _affinities(state: FeatureState) -> tuple[Affinity, ...]:
-    total = sum(state.likings.values())
-    ranked = sorted(state.likings.items(), key=lambda one: (-one[1], one[0]))[:10]
+def _affinities(state: FeatureState, hidden: Collection[str]) -> tuple[Affinity, ...]:
+    told = {name: value for name, value in state.likings.items() if name not in hidden}
+    total = sum(told.values())
+    ranked = sorted(told.items(), key=lambda one: (-one[1], one[0]))[:10]
     return tuple(Affinity(name, value / total) for name, value in ranked if value > 0.0)
 
 

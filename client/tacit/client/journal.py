@@ -96,9 +96,8 @@ class DecisionJournal:
     def contacts(self, now_ms: int) -> Contacts:
         """Return what was shown and sent, dropping rows that are too old."""
         if self._contacts is None or now_ms - self._pruned_at_ms > DAY_MS:
-            self._prune(now_ms)
             self._contacts = Contacts()
-            for document in self.rows():
+            for document in self._prune(now_ms):
                 self._contacts.note(document)
         return self._contacts
 
@@ -120,22 +119,27 @@ class DecisionJournal:
         self._contacts = None
         return len(gone)
 
-    def _prune(self, now_ms: int) -> None:
+    def _prune(self, now_ms: int) -> list[Mapping[str, Any]]:
+        """Drop what is too old or too much; return the documents that stay, oldest first."""
         self._pruned_at_ms = now_ms
         with self._store.reading() as connection:
             rows = connection.execute(
-                "SELECT sequence, epoch, sealed FROM decisions ORDER BY sequence DESC"
+                "SELECT sequence, epoch, sealed FROM decisions ORDER BY sequence"
             ).fetchall()
         oldest_ms = now_ms - KEPT_DAYS * DAY_MS
-        # A clock that was set back must not empty the journal: only what is too old goes.
-        gone = [
-            (row[0],)
-            for place, row in enumerate(rows)
-            if place >= MOST_ROWS or self._open(*row)[0]["at_ms"] < oldest_ms
-        ]
+        gone: list[tuple[int]] = []
+        kept: list[Mapping[str, Any]] = []
+        for place, row in enumerate(rows):
+            document, _ = self._open(*row)
+            # A clock that was set back empties nothing: only what is too old goes.
+            if len(rows) - place > MOST_ROWS or document["at_ms"] < oldest_ms:
+                gone.append((row[0],))
+            else:
+                kept.append(document)
         if gone:
             with self._store.power_safe() as connection:
                 connection.executemany("DELETE FROM decisions WHERE sequence = ?", gone)
+        return kept
 
     def _rows(self, decision_id: str | None) -> list[tuple[Mapping[str, Any], bytes]]:
         query = "SELECT sequence, epoch, sealed FROM decisions"

@@ -97,7 +97,7 @@ class Moments:
         self._features = FeatureState()
         self._features_of: tuple[object, ...] = ()
         self._features_through = 0
-        self._held: tuple[object, History] | None = None
+        self._held: tuple[object, FloatArray | None, History] | None = None
         self._behaved: tuple[object, tuple[IntArray, IntArray]] | None = None
         self._help_ms: tuple[int, list[int]] | None = None
         self._stated: tuple[int, frozenset[str]] | None = None
@@ -213,9 +213,22 @@ class Moments:
         )
 
     def features(
-        self, catalogue: Catalogue | None, permitted: Collection[str], now_ms: int
+        self,
+        catalogue: Catalogue | None,
+        permitted: Collection[str],
+        now_ms: int,
+        policy: GuardrailPolicy,
     ) -> Features:
-        """Return the features as of now, reading only what was added since."""
+        """Return the features as of now, reading only what was added since.
+
+        Categories from which the policy lets nothing be inferred are no affinities.
+        """
+        hidden = {
+            name
+            for rule in policy.rules
+            if rule.kind == "sensitive_inference"
+            for name in rule.categories
+        }
         events = self._past.events(permitted)
         zone = self.inventory.time_zone
         key = (catalogue and catalogue.digest, zone, self._past.readings)
@@ -224,7 +237,7 @@ class Moments:
             self._features_of = key
         self._features.update(events[self._features_through :], catalogue, zone)
         self._features_through = len(events)
-        return read_features(self._features, permitted, zone, now_ms)
+        return read_features(self._features, permitted, zone, now_ms, hidden)
 
     def drop(self) -> None:
         """Drop everything read."""
@@ -242,10 +255,13 @@ class Moments:
     ) -> History:
         if seeds:
             return self.rebuild(events, catalogue, barred, popularity, seeds)
-        key = (self._past.version, barred.tobytes(), id(popularity))
-        if self._held is None or self._held[0] != key:
-            self._held = (key, self.rebuild(events, catalogue, barred, popularity, ()))
-        return self._held[1]
+        key = (self._past.version, barred.tobytes())
+        held = self._held
+        # The model's own array is kept and compared, so that a new model is never mistaken for it.
+        if held is None or held[0] != key or held[1] is not popularity:
+            built = self.rebuild(events, catalogue, barred, popularity, ())
+            self._held = held = (key, popularity, built)
+        return held[2]
 
     def _seeking_help(self, events: Sequence[LoggedEvent], now_ms: int) -> bool:
         # What is within a quarter of an hour is in the session under way: see `session_intent`.

@@ -92,7 +92,7 @@ class NextAction:
         known = check_actions(actions)
         removed = self._removed(catalogue, policy, permitted, surface, known, now_ms)
         allowed = [not removed.get(action.name) for action in known]
-        features = self._moments.features(catalogue, permitted, now_ms)
+        features = self._moments.features(catalogue, permitted, now_ms, policy)
         choice = self._by_bandit(permitted, len(actions), allowed, now_ms, strategy, exploration)
         if choice is None:
             first = rule_order(known, allowed, features.intent)

@@ -562,7 +562,7 @@ class Personalizer:
 
     def _features(self, now_ms: int) -> Features:
         permitted = self.consents.permitted("decide", now_ms)
-        return self._moments.features(self._catalogue, permitted, now_ms)
+        return self._moments.features(self._catalogue, permitted, now_ms, self.guardrails)
 
     def state(self) -> DeviceState:
         """Return what the device knows about itself, and expects of its user.
