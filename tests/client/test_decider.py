@@ -353,7 +353,7 @@ def test_a_catalogue_that_lost_items_still_decides_and_old_records_are_refused(s
     with shop.open() as device:
         again = device.recommend(k=24)
         assert set(_ids(again)) == {f"i{n}" for n in range(4, 12)} - {"i8"}
-        with pytest.raises(UnknownDecision, match="replaced|one of its items"):
+        with pytest.raises(UnknownDecision, match=r"replaced|one of its items"):
             device.explain(decision.id, _ids(decision)[0])
 
 
