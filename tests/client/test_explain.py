@@ -100,6 +100,39 @@ def test_controls_do_what_they_say(shop: Any, device: Personalizer, view: Any) -
     assert told.item_id not in [item.item_id for item in device.recommend(k=24).items]
     cited = told.cited[0]
     assert {control.name for control in cited.controls} == {"forget_this", "not_interested"}
+    for control in cited.controls:
+        getattr(device, control.verb)(**control.arguments)
+    assert device.events.read(["product_view"]) == []
+    assert device.recommend(k=1).basis == "fallback"
+
+
+def test_forgetting_an_item_leaves_the_rest_of_an_order(shop: Any, device: Personalizer) -> None:
+    products = [{"product_id": "i0", "price": 3}, {"product_id": "i5"}]
+    device.track("Order Completed", {"products": products})
+    device.track("Product Viewed", {"product_id": "i0"})
+    device.prefer("item", "i0", 1.0)
+    device.track("Product Viewed", {"product_id": "i1"})
+    decision = device.recommend(k=3)
+    with device.store.reading() as connection:
+        sealed = connection.execute("SELECT sealed FROM events WHERE sequence <= 3").fetchall()
+    assert device.forget_item("i0").rows_erased >= 3
+    left = b"".join(path.read_bytes() for path in shop.folder.glob("p.db*"))
+    assert not any(row[0] in left for row in sealed)
+    (order,) = device.events.read(["purchase"])
+    assert order.event.items == ("i5",)
+    assert order.event.properties == {"products": [{"product_id": "i5"}]}
+    assert [e.event.items for e in device.events.read(["product_view"])] == [("i1",)]
+    assert device.events.read(["preference"]) == []
+    again = device.rank("home", ["i0", "i5"])
+    assert [item.item_id for item in again.items] == ["i0"]
+    with pytest.raises(UnknownDecision, match="forgotten"):
+        device.explain(decision.id, decision.items[0].item_id)
+    with shop.open("never") as other:
+        other.track("Order Completed", {"products": products[1:]})
+        other.track("Product Viewed", {"product_id": "i1"})
+        for k in (1, 5):
+            ids = [[i.item_id for i in pz.recommend(k=k).items] for pz in (device, other)]
+            assert ids[0] == ids[1]
 
 
 def test_explanations_outlive_the_process(shop: Any, view: Any) -> None:

@@ -103,7 +103,7 @@ class Control:
     """Something a person can do about a reason.
 
     Attributes:
-        name: `not_interested`, `forget_this` or `why_am_i_asked`.
+        name: `not_interested` or `forget_this`; for a question, `yes` or `no`.
         label: as a button may say it.
         verb: the verb of `Personalizer` that does it.
         arguments: its keyword arguments.
@@ -259,7 +259,8 @@ class Forgotten:
 
     Attributes:
         rows_erased: records deleted.
-        bytes_scanned: bytes of the store's files searched afterwards for the erased key.
+        bytes_scanned: bytes of the store's files searched afterwards for the erased key; 0 for a
+            single item, whose key stays.
     """
 
     rows_erased: int

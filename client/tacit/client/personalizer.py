@@ -622,6 +622,18 @@ class Personalizer:
         """Read the installed release again, after something else installed one."""
         self._decider.reload()
 
+    def forget_item(self, item: str) -> Forgotten:
+        """Forget everything about one item; as if it had never been met.
+
+        Its events are deleted (one about other items too loses only this one), as is every record
+        of a decision that showed it; what other decisions rested on it can no longer be explained.
+        The write-ahead log is cut. A dislike of the item stays until it is taken back.
+        """
+        erased = len(self.events.forget_item(item)) + self.journal.forget_items([item])
+        self.store.checkpoint()
+        self._moments.drop()
+        return Forgotten(erased, 0)
+
     def forget(self, *, all: Literal[True]) -> Forgotten:  # noqa: A002 - the verb's public name
         """Erase everything on this device and close the profile.
 
