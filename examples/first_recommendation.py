@@ -34,7 +34,8 @@ def main() -> None:
     catalogue = Catalogue.build(ITEMS)
     with tempfile.TemporaryDirectory() as folder:
         path, keys = Path(folder, "profile.db"), FileKeyProvider(Path(folder, "device.key"))
-        with Personalizer.open(path, keys, catalogue) as pz:
+        # Without exploration, so that the output is the same each time.
+        with Personalizer.open(path, keys, catalogue, exploration=None) as pz:
             show("With nothing known", pz, pz.recommend(k=3))
 
             pz.track("Product Viewed", {"product_id": "kettle"}, event_id="visit-1")

@@ -49,6 +49,7 @@ def _catalogue() -> Catalogue:
 
 def _open(folder: Path, **options: Any) -> Personalizer:
     options.setdefault("catalogue", _catalogue())
+    options.setdefault("exploration", None)
     return Personalizer.open(folder / "p.db", FileKeyProvider(folder / "p.key"), **options)
 
 
@@ -228,7 +229,7 @@ def test_a_consent_removed_from_the_chain_is_noticed(tmp_path: Path) -> None:
 
 
 def test_without_a_model_categories_decide(pz: Personalizer) -> None:
-    blank = pz.recommend(k=3)
+    blank = pz.recommend(k=3, diversity=0.0)
     assert [item.item_id for item in blank.items] == ["p0", "p1", "p2"]
     assert {item.source for item in blank.items} == {"fallback"}
     assert blank.model_version == 0
@@ -239,7 +240,7 @@ def test_without_a_model_categories_decide(pz: Personalizer) -> None:
 
 def test_with_a_model_and_no_history_popularity_decides(pz: Personalizer) -> None:
     _install(pz)
-    decision = pz.recommend(k=7)
+    decision = pz.recommend(k=7, diversity=0.0)
     assert [item.item_id for item in decision.items[:3]] == ["p2", "p3", "p4"]
     assert {item.source for item in decision.items} == {"popular"}
     assert decision.model_version == 1
@@ -399,7 +400,7 @@ def test_a_kill_during_erasure_is_finished_on_opening(tmp_path: Path) -> None:
         (wrapped,) = connection.execute("SELECT wrapped FROM data_keys").fetchone()
     # The erasing transaction committed, then the process died: the log was never cut.
     with pz.store.power_safe() as connection:
-        for table in ("data_keys", "facts", "events", "consents", "participation"):
+        for table in ("data_keys", "facts", "events", "consents", "participation", "decisions"):
             connection.execute(f"DELETE FROM {table}")
         pz.store.set_meta(connection, ERASING, 1)
     copied = tmp_path / "after-kill"

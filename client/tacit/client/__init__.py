@@ -4,22 +4,27 @@ Importing this opens nothing and needs only numpy and cryptography; gRPC is impo
 `sync`.
 """
 
+from tacit.client.actions import Action, ActionDecision
 from tacit.client.catalogue import Catalogue, CatalogueItem
+from tacit.client.content import Component, Content
 from tacit.client.decide import Recency
 from tacit.client.decision import (
     Ack,
     CitedEvent,
+    Control,
     Decision,
     DeviceState,
     Explanation,
     FeatureShare,
     Forgotten,
+    HandOver,
     RecommendedItem,
     TargetPrediction,
 )
 from tacit.client.errors import (
     BadCatalogue,
     BadEvent,
+    BadGuardrails,
     DeviceError,
     KeyUnavailable,
     NotEnrolled,
@@ -37,21 +42,30 @@ from tacit.client.errors import (
     UnknownEvent,
 )
 from tacit.client.exposure import DeviceExposure, ExposureLine
+from tacit.client.features import Features
 from tacit.client.keys import FileKeyProvider, KeyProvider, PassphraseKeyProvider
 from tacit.client.personalizer import Personalizer
 from tacit.client.policy import DevicePolicy, Endpoints, TrustRoots
+from tacit.client.questions import Question
 from tacit.client.session import DeviceSession
+from tacit.client.slate import Exploration
 from tacit.client.sync import SyncReport
 from tacit.client.terms import ConsentTerms
 
 __all__ = [
     "Ack",
+    "Action",
+    "ActionDecision",
     "BadCatalogue",
     "BadEvent",
+    "BadGuardrails",
     "Catalogue",
     "CatalogueItem",
     "CitedEvent",
+    "Component",
     "ConsentTerms",
+    "Content",
+    "Control",
     "Decision",
     "DeviceError",
     "DeviceExposure",
@@ -60,10 +74,13 @@ __all__ = [
     "DeviceState",
     "Endpoints",
     "Explanation",
+    "Exploration",
     "ExposureLine",
     "FeatureShare",
+    "Features",
     "FileKeyProvider",
     "Forgotten",
+    "HandOver",
     "KeyProvider",
     "KeyUnavailable",
     "NotEnrolled",
@@ -71,6 +88,7 @@ __all__ = [
     "PassphraseKeyProvider",
     "Personalizer",
     "PolicyRefused",
+    "Question",
     "ReceiptRefused",
     "Recency",
     "RecommendedItem",

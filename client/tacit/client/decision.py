@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tacit.client.exposure import DeviceExposure
+from tacit.client.features import Features
 
-Source = Literal["model", "popular", "fallback"]
-"""Where a recommendation comes from: a released model folded with the local history, a released
-model's popularity alone, or the catalogue and the local history without any model."""
+Source = Literal["model", "rule", "popular", "fallback", "explore", "promoted"]
+"""Where a recommendation comes from: a released model folded with the local history; categories
+shared with it; a released model's popularity alone; the catalogue alone; chance, for exploration;
+the app's own promotion."""
+
+Basis = Literal["model", "rule", "popular", "fallback"]
+"""What the scores of a decision are made of; see `Source`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,8 @@ class RecommendedItem:
         score: comparable within one decision only; higher is better.
         source: see `Source`.
         reasons: why, one short sentence each, most telling first.
+        propensity: probability that this item got this slot, given those above; see
+            `tacit.client.slate`.
     """
 
     item_id: str
@@ -46,6 +53,20 @@ class RecommendedItem:
     score: float
     source: Source
     reasons: tuple[str, ...]
+    propensity: float
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """A suggestion that a person should take over.
+
+    Attributes:
+        reason: why.
+        context: what that person may be told: only what the user agreed to, never a profile.
+    """
+
+    reason: str
+    context: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +79,12 @@ class Decision:
         items: best first.
         model_version: version of the installed release; 0 for none.
         took_us: time it took, microseconds.
+        basis: what the scores are made of.
+        confidence: share of the uncertainty about this user's taste that the history removed, in
+            [0, 1]; 0 without a model.
+        removed: guardrail rule → how many of the candidates it removed.
+        closed: rules that closed the surface altogether, so that nothing is shown.
+        escalate: the device suggests that a person takes over; None mostly.
     """
 
     id: str
@@ -65,19 +92,45 @@ class Decision:
     items: tuple[RecommendedItem, ...]
     model_version: int
     took_us: int
+    basis: Basis
+    confidence: float
+    removed: Mapping[str, int]
+    closed: tuple[str, ...]
+    escalate: HandOver | None
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Something a person can do about a reason.
+
+    Attributes:
+        name: `not_interested` or `forget_this`; for a question, `yes` or `no`.
+        label: as a button may say it.
+        verb: the verb of `Personalizer` that does it.
+        arguments: its keyword arguments.
+    """
+
+    name: str
+    label: str
+    verb: str
+    arguments: Mapping[str, str | float]
 
 
 @dataclass(frozen=True, slots=True)
 class CitedEvent:
-    """One of the user's own events that speaks for a recommended item.
+    """Something of the user's own that speaks for a recommended item.
 
     Attributes:
-        sequence: its place in the log.
+        sequence: place in the log of the event that counts; 0 for a seed of the app's.
         signal: what it stands for.
         item_id, title: the item it is about.
         share: its exact additive part of the score; all shares and `base` add up to the score.
         percent: its part of everything in the history that speaks for the item, 0 to 100.
         deletion_delta: how much lower the score would be had it never happened; above 0.
+        sequences: every event about that item; "had it never happened" means all of them.
+        rank_without: where the item would have ranked, 1 for first; None beyond the first ten
+            cited.
+        controls: what the person can do about it.
     """
 
     sequence: int
@@ -87,6 +140,9 @@ class CitedEvent:
     share: float
     percent: float
     deletion_delta: float
+    sequences: tuple[int, ...]
+    rank_without: int | None
+    controls: tuple[Control, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +154,11 @@ class Explanation:
         score: the item's score.
         base: the part of the score that everybody would get.
         history: the part that the user's whole history adds; `base + history = score`.
-        cited: events that speak for it, most telling first; only the user's own, only permitted.
+        cited: what speaks for it, most telling first; only the user's own, only permitted.
         text: the same for a person to read.
+        rank: its rank by score among everything that might have been shown; 0 if it might not.
+        rules: guardrails that removed it; empty for an item that was shown.
+        controls: what the person can do about the item.
     """
 
     decision_id: str
@@ -111,6 +170,9 @@ class Explanation:
     history: float
     cited: tuple[CitedEvent, ...]
     text: str
+    rank: int
+    rules: tuple[str, ...]
+    controls: tuple[Control, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +236,7 @@ class DeviceState:
         releases: kind → version of every installed release.
         predictions: what the installed linear releases expect of this user, by kind; a kind is left
             out where nothing permitted says anything about now.
+        features: what permitted events say about the user now; see `tacit.client.features`.
     """
 
     device_id: str
@@ -186,6 +249,7 @@ class DeviceState:
     release_version: int
     releases: Mapping[str, int]
     predictions: Mapping[str, TargetPrediction]
+    features: Features
 
     @property
     def epsilon(self) -> float | None:
@@ -204,7 +268,8 @@ class Forgotten:
 
     Attributes:
         rows_erased: records deleted.
-        bytes_scanned: bytes of the store's files searched afterwards for the erased key.
+        bytes_scanned: bytes of the store's files searched afterwards for the erased key; 0 for a
+            single item, whose key stays.
     """
 
     rows_erased: int

@@ -8,6 +8,7 @@
     ├── UnknownEvent          an event name outside the signal catalogue
     ├── BadEvent              an event, rating or consent with values that cannot be used
     ├── BadCatalogue          a catalogue that is malformed, missing or the wrong one
+    ├── BadGuardrails         a guardrail policy that is malformed, unsigned or contradicts itself
     ├── UnknownDecision       an explanation is asked for something that was never recommended
     ├── NotEnrolled           the device has no identity at a ledger yet
     ├── OfferRefused          the device will not take part in what it was offered
@@ -57,6 +58,10 @@ class BadEvent(DeviceError):  # noqa: N818
 
 class BadCatalogue(DeviceError):  # noqa: N818
     """A catalogue that is malformed, missing or not the one expected."""
+
+
+class BadGuardrails(DeviceError):  # noqa: N818
+    """A guardrail policy that is malformed, not signed by the app's key, or not to be obeyed."""
 
 
 class UnknownDecision(DeviceError):  # noqa: N818

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 from tacit.client.errors import StoreDamaged
 from tacit.client.store import Store
@@ -114,13 +114,14 @@ class EventLog:
         return results
 
     def read(
-        self, signals: Collection[str], *, through: int | None = None
+        self, signals: Collection[str], *, through: int | None = None, after: int = 0
     ) -> Sequence[LoggedEvent]:
         """Read the events of some signals, oldest first; rows of other signals stay sealed.
 
         Args:
             signals: names of the signals that may be read.
             through: last sequence to read; None for all.
+            after: read only what came after this sequence.
 
         Raises:
             StoreDamaged: if a record does not open or is filed under another signal.
@@ -133,8 +134,9 @@ class EventLog:
         with self._store.reading() as connection:
             rows = connection.execute(
                 "SELECT sequence, epoch, sealed FROM events "
-                f"WHERE signal_tag IN ({marks}) AND sequence <= ? ORDER BY sequence",
-                (*tags, 2**62 if through is None else through),
+                f"WHERE signal_tag IN ({marks}) AND sequence <= ? AND sequence > ? "
+                "ORDER BY sequence",
+                (*tags, 2**62 if through is None else through, after),
             ).fetchall()
         logged = [
             LoggedEvent(row[0], Event.from_bytes(self._store.unseal(_KIND, row[0], row[1], row[2])))
@@ -179,6 +181,34 @@ class EventLog:
             connection.execute("DELETE FROM events")
         self._store.checkpoint()
 
+    def forget_item(self, item: str) -> list[int]:
+        """Delete every event about an item; one that is about others too loses only the item.
+
+        On the disk when this returns, with the old bytes overwritten (`secure_delete`) in the
+        database; the caller cuts the write-ahead log.
+
+        Returns:
+            The sequences of the events that changed.
+        """
+        with self._store.reading() as connection:
+            rows = connection.execute("SELECT sequence, epoch, sealed FROM events").fetchall()
+        gone: list[tuple[int]] = []
+        changed: list[tuple[int, bytes, int]] = []
+        for sequence, epoch, sealed in rows:
+            event = Event.from_bytes(self._store.unseal(_KIND, sequence, epoch, sealed))
+            without = _without(event, item)
+            if without is None:
+                gone.append((sequence,))
+            elif without is not event:
+                content = self._store.sealer.seal(_KIND, sequence, without.to_bytes())
+                changed.append((self._store.epoch, content, sequence))
+        with self._store.power_safe() as connection:
+            connection.executemany("DELETE FROM events WHERE sequence = ?", gone)
+            connection.executemany(
+                "UPDATE events SET epoch = ?, sealed = ? WHERE sequence = ?", changed
+            )
+        return [row[0] for row in gone] + [row[2] for row in changed]
+
     def last_sequence(self) -> int:
         """Return the sequence of the newest event ever recorded; 0 for none."""
         with self._store.reading() as connection:
@@ -191,3 +221,22 @@ class EventLog:
         """Count the events held."""
         with self._store.reading() as connection:
             return int(connection.execute("SELECT COUNT(*) FROM events").fetchone()[0])
+
+
+def _without(event: Event, item: str) -> Event | None:
+    """Return an event without an item: None if nothing is left, the event itself if untouched."""
+    stated = event.signal == "preference" and event.properties.get("name") == item
+    if stated or event.items == (item,):
+        return None
+    if item not in event.items:
+        return event
+    properties = dict(event.properties)
+    products = properties.get("products")
+    if isinstance(products, list):
+        properties["products"] = [
+            one
+            for one in cast(list[dict[str, object]], products)
+            if item not in (one.get("product_id"), one.get("item_id"))
+        ]
+    rest = tuple(one for one in event.items if one != item)
+    return replace(event, items=rest, properties=properties) if rest else None

@@ -35,7 +35,18 @@ class InstalledReleases:
 
     def get(self, kind: str = RANKING) -> InstalledRelease | None:
         """Return the installed release of a kind, or None."""
-        content = self._facts.get(_fact(kind))
+        return self._read(_fact(kind))
+
+    def ranking(self, version: int) -> InstalledRelease | None:
+        """Return the installed ranking, or the one before it, if it has a version."""
+        for fact in (_fact(RANKING), _BEFORE):
+            release = self._read(fact)
+            if release is not None and release.manifest.version == version:
+                return release
+        return None
+
+    def _read(self, fact: str) -> InstalledRelease | None:
+        content = self._facts.get(fact)
         if content is None:
             return None
         (length,) = struct.unpack_from("<I", content)
@@ -51,7 +62,15 @@ class InstalledReleases:
         """Install a release that was verified; on the disk when this returns."""
         manifest = canonical_json(release.manifest.to_json())
         content = struct.pack("<I", len(manifest)) + manifest + release.model_blob
+        if release.manifest.kind == RANKING:
+            replaced = self._facts.get(_fact(RANKING))
+            # Decisions of the release before stay explainable until the next one comes.
+            if replaced is not None and replaced != content:
+                self._facts.put(_BEFORE, replaced)
         self._facts.put(_fact(release.manifest.kind), content)
+
+
+_BEFORE = "release-before"
 
 
 def _fact(kind: str) -> str:

@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tacit.client.consent_record import consent_records
 from tacit.client.consents import BASIC_SIGNALS
@@ -71,6 +71,7 @@ class Rights:
         events = device.events.read(SIGNALS)
         state = device.consents.state(now_ms)
         releases = {kind: device.releases.get(kind) for kind in KINDS}
+        suppressed = device.suppressions.get()
         document: dict[str, Json] = {
             "type": "tacit.access/1",
             "device_id": device.device_id,
@@ -88,6 +89,12 @@ class Rights:
                 }
                 for one in device.participation.entries()
             ],
+            "shown": [cast("dict[str, Json]", dict(row)) for row in device.journal.rows()],
+            "suppressed": {
+                "items": [*sorted(suppressed.items)],
+                "categories": [*sorted(suppressed.categories)],
+                "channels": [*sorted(suppressed.channels)],
+            },
             "releases": {
                 kind: held.manifest.version for kind, held in releases.items() if held is not None
             },
@@ -128,6 +135,7 @@ class Rights:
             if corrected.signal not in frozenset[str]().union(*permitted):
                 raise BadEvent(f"no consent covers {corrected.signal!r}, so it cannot be recorded")
         self._device.events.replace(held.sequence, corrected)
+        self._device.reread()
         what = "corrected" if event else "deleted"
         return self._keep("rectify", f"event {held.sequence} {what}")
 
@@ -173,8 +181,10 @@ class Rights:
             return asked
         self._refuse(list(PURPOSES), None)
         device.events.erase_all()
+        device.journal.erase_all()
         device.releases.erase_all()
         device.reload()
+        device.reread()
         if device.population is None:
             receipt = self._keep("erase", "everything on this device erased; no ledger knew of it")
             self._purge({})

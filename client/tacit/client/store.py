@@ -48,10 +48,18 @@ CREATE TABLE IF NOT EXISTS participation (
     round_tag BLOB NOT NULL UNIQUE, sealed BLOB NOT NULL);
 """
 
+_ADDED = """
+CREATE TABLE IF NOT EXISTS decisions (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, epoch INTEGER NOT NULL,
+    decision_tag BLOB NOT NULL, sealed BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS decisions_by_tag ON decisions (decision_tag);
+"""
+"""Tables that stores made before them gain when they are opened."""
+
 ERASING = "erasing"
 """Plain number that is 1 from the transaction that erases until the log is known to be cut."""
 
-TABLES = ("data_keys", "facts", "events", "consents", "participation")
+TABLES = ("data_keys", "facts", "events", "consents", "participation", "decisions")
 """Everything that `erase` empties; `meta` holds two plain numbers and no content."""
 
 
@@ -239,6 +247,12 @@ class Store:
                 self.set_meta(connection, "format", FORMAT)
         if (found := self.meta("format")) != FORMAT:
             raise StoreDamaged(f"{self.path}: expected store format {FORMAT}, got {found}")
+        if not connection.execute(
+            "SELECT 1 FROM sqlite_schema WHERE name = 'decisions'"
+        ).fetchone():
+            with self.power_safe():
+                for statement in _ADDED.split(";"):
+                    connection.execute(statement)
         if self.meta(ERASING):
             # A kill came between the erasing transaction and the cutting of the log.
             self.end_erasure()

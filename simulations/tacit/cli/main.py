@@ -13,6 +13,7 @@ _COMMANDS = {
     "device": "tacit.cli.device:device",
     "audit": "tacit.cli.audit:audit",
     "budget": "tacit.cli.budget:budget",
+    "policy": "tacit.cli.policy:policy",
 }
 _SUMMARIES = {
     "demo": "Train, release and recommend with real processes on this machine.",
@@ -21,6 +22,7 @@ _SUMMARIES = {
     "device": "Consents and rights of the person whose device it is, offline.",
     "audit": "Look for privacy violations: noise, sensitivity, canaries; states its power.",
     "budget": "Show, explain, plan and govern privacy budgets; the facts of releases.",
+    "policy": "Check and sign guardrails: what a device must not show.",
 }
 
 

@@ -8,6 +8,7 @@ from tacit.client.decide.recency import DEFAULT_RECENCY, Recency, age_ranks
 from tacit.client.decide.released import (
     ReleasedModel,
     attribution,
+    attributions,
     base_score,
     deletion_deltas,
     read_model,
@@ -26,6 +27,7 @@ __all__ = [
     "ReleasedModel",
     "age_ranks",
     "attribution",
+    "attributions",
     "base_score",
     "deletion_deltas",
     "read_model",

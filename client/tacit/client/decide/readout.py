@@ -169,6 +169,22 @@ def attribution(model: Model, items: IntArray, weights: FloatArray, target_item:
     return np.asarray(weights * (_evidence(model, items) @ reach), dtype=np.float64)
 
 
+def attributions(
+    model: Model, items: IntArray, weights: FloatArray, target_items: IntArray
+) -> FloatArray:
+    """Return `attribution` of several items from one solve, `(n_targets, n_history)`.
+
+    Raises:
+        BadHistory: the history is not valid, or a target is not in the catalogue.
+    """
+    check_history(model.n_items, items, weights)
+    if len(target_items) == 0 or not 0 <= target_items.min() <= target_items.max() < model.n_items:
+        raise BadHistory(f"expected target items in [0, {model.n_items})")
+    rows = model.loadings[target_items] * model.item_scale[target_items][:, np.newaxis]
+    reach = np.linalg.solve(_posterior(model, weights), rows.T)
+    return np.asarray((_evidence(model, items) @ reach).T * weights, dtype=np.float64)
+
+
 def deletion_deltas(
     model: Model, items: IntArray, weights: FloatArray, target_item: int
 ) -> FloatArray:

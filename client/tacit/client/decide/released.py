@@ -67,6 +67,20 @@ def attribution(
     return readout.attribution(model, items, weights, target_item)
 
 
+def attributions(
+    model: ReleasedModel, items: IntArray, weights: FloatArray, target_items: IntArray
+) -> FloatArray:
+    """Return `attribution` of several items, `(n_targets, n_history)`.
+
+    Raises:
+        BadHistory: the history is not valid, or a target is not in the catalogue.
+    """
+    if isinstance(model, FactorModel) or len(items) == 0:
+        rows = [attribution(model, items, weights, int(target)) for target in target_items]
+        return np.array(rows, dtype=np.float64).reshape(len(target_items), len(items))
+    return readout.attributions(model, items, weights, target_items)
+
+
 def deletion_deltas(
     model: ReleasedModel, items: IntArray, weights: FloatArray, target_item: int
 ) -> FloatArray:

@@ -94,6 +94,8 @@ class HostedDevice:
             self._population.catalogue,
             policy=self._policy,
             terms=self._terms,
+            # The demo evaluates what the model ranks, not what chance and variety add to it.
+            exploration=None,
         ) as device:
             yield device
 
@@ -148,12 +150,12 @@ class HostedDevice:
     def recommend(self, k: int) -> Decision:
         """Recommend offline."""
         with self.opened() as device:
-            return device.recommend("home", k)
+            return device.recommend("home", k, diversity=0.0)
 
     def explained(self, k: int) -> tuple[Decision, str]:
         """Recommend and explain the first item in words."""
         with self.opened() as device:
-            decision = device.recommend("home", k)
+            decision = device.recommend("home", k, diversity=0.0)
             return decision, device.explain(decision.id, decision.items[0].item_id).text
 
     def exposure(self) -> DeviceExposure:

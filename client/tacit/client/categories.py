@@ -1,0 +1,80 @@
+"""Categories as numbers: which items are in which, both ways round, built once a catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tacit.client.catalogue import Catalogue
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryIndex:
+    """Membership of `n_items` in categories, in compressed sparse rows, both ways.
+
+    Attributes:
+        numbers: category → its number, in order of first appearance.
+        item_starts: `(n_items + 1,)`; item `i` is in `of_items[item_starts[i]:item_starts[i+1]]`.
+        of_items: `(nnz,)` category numbers.
+        category_starts, items: the same, category by category; items rise within one.
+    """
+
+    numbers: Mapping[str, int]
+    item_starts: IntArray
+    of_items: IntArray
+    category_starts: IntArray
+    items: IntArray
+
+    @classmethod
+    def build(cls, catalogue: Catalogue) -> CategoryIndex:
+        """Index a catalogue."""
+        numbers: dict[str, int] = {}
+        lengths: list[int] = []
+        of_items: list[int] = []
+        for item in catalogue.items:
+            distinct = dict.fromkeys(item.categories)
+            lengths.append(len(distinct))
+            of_items += [numbers.setdefault(name, len(numbers)) for name in distinct]
+        categories = np.array(of_items, dtype=np.int64)
+        owners = np.repeat(np.arange(len(lengths)), lengths)
+        counts = np.bincount(categories, minlength=len(numbers))
+        return cls(
+            numbers=numbers,
+            item_starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            of_items=categories,
+            category_starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            items=owners[np.argsort(categories, kind="stable")].astype(np.int64),
+        )
+
+    def members(self, names: Collection[str]) -> IntArray:
+        """Return the items in any of some categories, increasing; unknown names have none."""
+        parts = [
+            self.items[self.category_starts[n] : self.category_starts[n + 1]]
+            for name in names
+            if (n := self.numbers.get(name)) is not None
+        ]
+        return np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64)
+
+    def of(self, item: int) -> IntArray:
+        """Return the category numbers of an item."""
+        return self.of_items[self.item_starts[item] : self.item_starts[item + 1]]
+
+    def overlap(self, liked: FloatArray) -> FloatArray:
+        """Add up a weight per category over each item's categories, over the root of their number.
+
+        Args:
+            liked: `(n_categories,)`.
+
+        Returns:
+            `(n_items,)`.
+        """
+        lengths = np.diff(self.item_starts)
+        owners = np.repeat(np.arange(len(lengths)), lengths)
+        sums = np.bincount(owners, weights=liked[self.of_items], minlength=len(lengths))
+        return np.asarray(sums / np.sqrt(np.maximum(lengths, 1)), dtype=np.float64)

@@ -1,0 +1,115 @@
+"""`tacit policy`: check and sign guardrail policies."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from tacit.client.catalogue import Catalogue
+from tacit.client.errors import DeviceError
+from tacit.client.guardrails.document import GuardrailPolicy, read_json
+from tacit.client.guardrails.lint import Finding, lint, summary
+from tacit.client.guardrails.schema import json_schema
+from tacit.client.guardrails.signed import sign_policy
+from tacit.privacy.signatures import SigningKey
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group()
+def policy() -> None:
+    """Check and sign guardrail policies: what a device must not show."""
+
+
+@policy.command(short_help="Find what is wrong with FILE; non-zero exit if anything is.")
+@click.argument("file", type=_FILE)
+@click.option("--key", "key_hex", help="The app's public policy key, 64 hex digits.")
+@click.option("--catalogue", "catalogue_file", type=_FILE, help="Look categories and items up.")
+@click.option("--draft", is_flag=True, help="Do not ask for a signature yet.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def check(
+    file: Path, key_hex: str | None, catalogue_file: Path | None, draft: bool, as_json: bool
+) -> None:
+    """Find unknown fields, contradictions, rules that never fire, unknown names, no signature."""
+    key = None if key_hex is None else _key(key_hex, "--key")
+    try:
+        catalogue = None
+        if catalogue_file is not None:
+            catalogue = Catalogue.from_bytes(catalogue_file.read_bytes())
+    except DeviceError as error:
+        raise click.ClickException(f"{catalogue_file}: {error}") from None
+    findings = lint(file.read_bytes(), public_key=key, catalogue=catalogue)
+    if draft:
+        findings = [one for one in findings if one.code != "unsigned"]
+    if as_json:
+        click.echo(json.dumps(summary(findings), indent=2))
+    else:
+        _print(file, findings)
+    if findings:
+        raise SystemExit(1)
+
+
+@policy.command(short_help="Sign FILE with the app's policy key.")
+@click.argument("file", type=_FILE)
+@click.option(
+    "--key-file", type=click.Path(dir_okay=False, path_type=Path), required=True,
+    help="32 private bytes, mode 0600; made if there is none.",
+)  # fmt: skip
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Signed policy."
+)
+def sign(file: Path, key_file: Path, out: Path) -> None:
+    """Sign FILE, once it has no finding but that it is not signed."""
+    findings = [one for one in lint(file.read_bytes()) if one.code != "unsigned"]
+    if findings:
+        _print(file, findings)
+        raise SystemExit(1)
+    try:
+        document = read_json(file.read_bytes())
+        body = document.get("policy", document)
+        parsed = GuardrailPolicy.from_json(body)  # type: ignore[arg-type]  # pyright: ignore
+        key = _signing_key(key_file)
+        unfinished = out.with_name(out.name + ".part")
+        unfinished.write_bytes(sign_policy(parsed, key))
+        unfinished.replace(out)
+    except (DeviceError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{out}: version {parsed.version} of {parsed.app}, {len(parsed.rules)} rules")
+    click.echo(f"  public key  {key.public_key.hex()}")
+
+
+@policy.command(short_help="Print the JSON schema of policies.")
+def schema() -> None:
+    """Print the JSON schema of policies."""
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+def _print(file: Path, findings: list[Finding]) -> None:
+    for finding in findings:
+        click.echo(f"{file}: {finding}")
+    if not findings:
+        click.echo(f"{file}: ok")
+
+
+def _key(text: str, option: str) -> bytes:
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise click.BadParameter("expected 64 hexadecimal digits", param_hint=f"'{option}'")
+    return key
+
+
+def _signing_key(path: Path) -> SigningKey:
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(os.urandom(32))
+    content = path.read_bytes()
+    if len(content) != 32 or path.stat().st_mode & 0o077:
+        raise click.ClickException(f"{path}: expected 32 bytes that only their owner can read")
+    return SigningKey(content)
