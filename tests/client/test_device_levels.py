@@ -6,8 +6,6 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -211,42 +209,35 @@ def test_forgetting_erases_the_kept_bytes(
         assert again.exposure().by_level == {}
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from tests.client import test_device_levels as t
-from tests.client import test_session as servers
-
-class Dies(servers.World):
-    def contribute(self, *_):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-world = Dies()
-world.publish_task(t.task(world, sys.argv[2]))
-device = servers.open_device(Path(sys.argv[1]), policy=t.ALL)
-device.enrolled(servers.POPULATION)
-device.track("Product Viewed", {"product_id": "i1"}, event_id="v")
-device.consent("learn", ["product_view"], True)
-talk = t.session(device, world)
-talk.contribute(talk.check_in())
-"""
-
-
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_kill_as_the_vector_leaves_finds_the_round_in_the_account(
     world: World, tmp_path: Path, level: str
 ) -> None:
-    root = Path(__file__).parents[2]
-    parts = ["client", "server", "privacy", "simulations", "protos", "."]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(root / p) for p in parts)}
-    command = [sys.executable, "-c", KILLED, str(tmp_path), level]
-    killed = subprocess.run(command, env=environment, cwd=root, capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr[-500:]
+    world.publish_task(task(world, level))
+    with servers.open_device(tmp_path, policy=ALL) as device:
+        device.enrolled(servers.POPULATION)
+        device.track("Product Viewed", {"product_id": "i1"}, event_id="v")
+        device.consent("learn", ["product_view"], True)
+        assert session(device, world).check_in() is not None
+    # A real process with this very ledger, killed as the vector is on its way out.
+    child = os.fork()
+    if child == 0:
+        try:
+            dying = servers.open_device(tmp_path, policy=ALL)
+            talk = session(dying, world)
+            world.contribute = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+            offer = talk.check_in()
+            assert offer is not None
+            talk.contribute(offer)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    assert os.WTERMSIG(status) == signal.SIGKILL
     with servers.open_device(tmp_path, policy=ALL) as device:
         (entry,) = device.participation.entries()
         assert (entry.trust_level, entry.task_id) == (level, f"task-{level}")
         assert device.exposure().by_level[level].rounds == 1
-        world.publish_task(task(world, level))
         assert answer(device, world) == answer(device, world)
         assert len(device.participation.entries()) == 1
 
@@ -392,13 +383,11 @@ def test_no_clock_and_no_server_resets_it(
             world.publish_task(task(world, "local", task_id=f"later{shift_ms}"))
             with pytest.raises(OfferRefused):
                 session(device, world).check_in()
-    # A ledger that starts anew, with a new account, knows nothing of what the device remembers.
-    refreshed = servers.World()
+    # A new account knows nothing of what the device remembers.
     with opened(policy=DevicePolicy(max_epsilon=before.epsilon or 0.0)) as device:
-        refreshed.governance = world.governance
-        refreshed.publish_task(task(refreshed, "local", task_id="refreshed", budget_account="new"))
+        world.publish_task(task(world, "local", task_id="refreshed", budget_account="new"))
         with pytest.raises(PolicyRefused, match="over this device's life"):
-            session(device, refreshed).check_in()
+            session(device, world).check_in()
 
 
 def test_an_entry_from_before_levels_were_kept_still_counts() -> None:
