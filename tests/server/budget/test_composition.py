@@ -17,6 +17,7 @@ from tacit.privacy.budget_documents import CommitDocument
 from tacit.privacy.budget_standing import AccountStanding
 from tacit.privacy.errors import BudgetConflict, BudgetExceeded
 from tacit.privacy.governance import GovernanceEntry
+from tacit.server.budget import rows as rows_module
 from tacit.server.budget.composition import Composition, ReservationRow
 from tacit.server.errors import FailedPrecondition, StateCorrupt
 
@@ -162,6 +163,33 @@ class TestStore:
         both = epsilon_bound([GaussianEvent(8.0, 2)], deployment.delta)
         assert float(reply.epsilon_spent) == pytest.approx(both, abs=2e-6)
         assert before == (GaussianEvent(8.0, 1),)
+
+    def test_a_spend_reads_its_own_row_however_many_there_are(
+        self, deployment: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        task = deployment.open_account(cap=50.0, rounds=60, epsilon=100.0)
+        coordinator = deployment.client("coordinator")
+        read: list[str] = []
+
+        def counting(row: Any) -> ReservationRow:
+            read.append(row.reservation_id)
+            return restore(row)
+
+        restore: Callable[[Any], ReservationRow] = vars(rows_module)["_restore"]
+        monkeypatch.setattr(rows_module, "_restore", counting)
+        for round_id in range(1, 61):
+            read.clear()
+            coordinator.reserve(deployment.reserve(task, round_id))
+            assert read == []
+            if round_id > 1:  # before its first commit a client asks for the account's delta
+                coordinator.commit("main", f"task-1/{round_id}", "ab" * 32)
+                assert read[-1:] == [f"task-1/{round_id}"]
+                assert len(read) == 1 or round_id == 2
+        with pytest.raises(FailedPrecondition):
+            coordinator.reserve(
+                deployment.reserve(task, 5, reservation_id="r", idempotency_key="k")
+            )
+        assert read == ["task-1/60"], "a refusal leaves what is known as it is"
 
     def test_a_restart_composes_the_same(self, deployment: Any) -> None:
         task, coordinator = deployment.open_account(rounds=6), deployment.client("coordinator")
