@@ -94,7 +94,7 @@ class _Rows:
             variances: `(p,)` of the kernel. Rows fall off as their root does: the kernel is
                 believed half.
         """
-        (q, width), n_rows = factor.shape, len(variances)
+        q, width, n_rows = len(factor), int(factor.shape[1]), len(variances)
         self.mean = np.zeros((n_rows, width))
         self.mean[:q] = factor
         self.covariance = np.zeros((n_rows, width, width))
@@ -127,7 +127,8 @@ class _Rows:
             targets += precision * sketch.rows @ factors.T
         evidence = np.broadcast_to(shared, self.covariance.shape).copy()
         precision = 1.0 / max(measured.noise_std, least) ** 2
-        evidence[:q] += precision * (leading.T @ leading + self._uncertainty(np.ones(q)))
+        everyone: FloatArray = np.ones(q, dtype=np.float64)
+        evidence[:q] += precision * (leading.T @ leading + self._uncertainty(everyone))
         targets[:q] += precision * (measured.values - np.diag(own)) @ leading
         diagonal = np.arange(width)
         evidence[:, diagonal, diagonal] += 1.0 / self._prior
