@@ -60,7 +60,7 @@ def test_it_keeps_its_key_and_its_memory(tmp_path: pathlib.Path) -> None:
     home = tmp_path / "witness"
     with witness(home) as first:
         assert first["logs"] == [ORIGIN]
-        assert urlsplit(first["url"]).hostname == "127.0.0.1"
+        assert urlsplit(str(first["url"])).hostname == "127.0.0.1"
         # A log that does not know how far the witness has come learns it, and goes on.
         assert [cosign(first, size) for size in (10, 20)] == ["witness.example/w1"] * 2
     assert (home / "witness.key").stat().st_mode & 0o777 == 0o600
