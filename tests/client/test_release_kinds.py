@@ -70,6 +70,7 @@ def open_device(folder: Path) -> Personalizer:
         folder / "device.db",
         FileKeyProvider(folder / "device.key"),
         Catalogue.build(rows),
+        exploration=None,
         clock_ms=lambda: NOW_MS,
     )
 

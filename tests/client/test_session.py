@@ -329,6 +329,8 @@ def world() -> World:
 
 
 def _open(folder: Path, **options: Any) -> Personalizer:
+    # Two decisions are compared, so chance has no part in them.
+    options.setdefault("exploration", None)
     return Personalizer.open(
         folder / "device.db",
         FileKeyProvider(folder / "device.key"),
