@@ -30,7 +30,7 @@ from tacit.server.gateway import round as rounds
 from tacit.simulations import audit_sensitivity
 from tacit.simulations.factorization import poisson
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 OURS = tuple(
     str(ROOT / folder) for folder in ("client", "privacy", "server", "simulations", "tests")
 )
