@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tacit.client import session
 from tacit.client.contribution import compute
@@ -115,8 +116,7 @@ def nan_check_removed() -> None:
         def isfinite(self, values: Any) -> Any:
             return np.ones(np.shape(values), dtype=np.bool_)
 
-    lenient: Any = Lenient()
-    vars(quantize)["np"] = lenient
+    pytest.MonkeyPatch().setattr(quantize, "np", Lenient())
 
 
 @mutant
