@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from mutants import MUTANTS  # type: ignore[import-not-found]  # beside this script
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 QUIETLY = ("-q", "-p", "no:cacheprovider", "--tb=no", "--assert=plain", "--timeout=600")
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tacit.client import session
 from tacit.client.contribution import compute
@@ -30,7 +31,7 @@ from tacit.server.gateway import round as rounds
 from tacit.simulations import audit_sensitivity
 from tacit.simulations.factorization import poisson
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 OURS = tuple(
     str(ROOT / folder) for folder in ("client", "privacy", "server", "simulations", "tests")
 )
@@ -115,8 +116,7 @@ def nan_check_removed() -> None:
         def isfinite(self, values: Any) -> Any:
             return np.ones(np.shape(values), dtype=np.bool_)
 
-    lenient: Any = Lenient()
-    vars(quantize)["np"] = lenient
+    pytest.MonkeyPatch().setattr(quantize, "np", Lenient())
 
 
 @mutant

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+ROOT = HERE.parents[2]
 pytestmark = pytest.mark.timeout(1800)  # a busy machine may take its time over the mutants
 
 BUGS: list[dict[str, Any]] = json.loads((HERE / "bugs.json").read_text(encoding="utf-8"))
