@@ -23,6 +23,7 @@ from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.signatures import SigningKey
 from tacit.privacy.state_map import KEY_BYTES, StateMap
 from tacit.server.errors import InvalidRequest, StateCorrupt
+from tacit.server.ledger.database import retried
 from tacit.server.ledger.log import Logs
 from tacit.server.ledger.tables import map_entries, map_epochs, map_removals
 
@@ -109,6 +110,7 @@ class ConsentMap:
             return None
         return published.position, [published.tree.prove(key) for key in keys]
 
+    @retried
     def _publish(self, now_ms: int) -> bool:
         before = self._published
         covered = 0 if before is None else before.consent_size
