@@ -64,7 +64,7 @@ def test_every_option_in_one_run(shop: Path, tmp_path: Path) -> None:
     report = json.loads(out.read_text())
     labels = [model["label"] for model in report["models"]]
     assert labels == [
-        *("spectral/3", "spectral/2, users never trained on", "popularity", "EASE", "iALS"),
+        *("spectral/3", "spectral/3, users never trained on", "popularity", "EASE", "iALS"),
         "spectral/3, not private",
     ]
     assert report["models"][3]["share_of_ease"]["mean"] == 1.0

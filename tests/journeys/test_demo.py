@@ -78,10 +78,10 @@ def test_devices_recommend_from_the_release_with_reasons(finished_demo: Finished
     samples = finished_demo.report["samples"]
     assert len(samples) == 3
     for sample in samples:
-        assert sample["source"] == "model"
+        # With 40 devices noise may drown taste; then the device goes by rules, and says so.
+        assert sample["source"] in ("model", "rule")
         assert len(sample["recommended"]) == 3
-        # With 40 devices noise may drown taste; then the reason says so instead of inventing one.
-        assert sample["because"].startswith(("Because you ", "It is popular"))
+        assert sample["because"].startswith(("Because you ", "It is popular", "You "))
 
 
 def test_no_interface_but_loopback_was_needed(finished_demo: FinishedDemo) -> None:

@@ -68,7 +68,7 @@ class TestTheRealBuild:
         assert min(refuted.values()) > 0, "canaries that see nothing test nothing"
         (training,) = report.trainings
         assert training.bounds is not None
-        assert training.shape.statistics == ("popularity/1", "feature_gram/1", "subspace/1")
+        assert training.shape.statistics == ("popularity/1", "feature_gram/1", "cross_gram/1")
         assert 0 < training.bounds.refuted_mu[F_DP] < training.claim.mu
         assert training.power["1/4"][F_DP] > 0.9
         assert report.not_covered == ()

@@ -66,8 +66,8 @@ def check(outcomes: list[Any], count: int) -> Counter[tuple[int, int, int]]:
 @pytest.mark.timeout(300)
 def test_one_pass_over_every_step(deployment: Any, tmp_path: Path) -> None:
     deployment.client("operator").append_governance("account", deployment.account(50.0).to_json())
-    outcomes = kill(deployment, tmp_path, "task-1", 1, 60)
-    states = check(outcomes, 60)
+    outcomes = kill(deployment, tmp_path, "task-1", 1, 80)
+    states = check(outcomes, 80)
     # Kills fell before the spend, between spend and sum, between sum and commit, and after it.
     assert all(states[left] > 0 for left in ((0, 0, 0), (1, 0, 0), (1, 1, 0), (1, 1, 1))), states
     assert sum(states.values()) >= 50

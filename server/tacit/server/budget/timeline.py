@@ -151,12 +151,14 @@ class _Timeline:
             return _Event(moved.account_id, moved.reservation_id, moved)
         if entry.kind == "release":
             release = ReleaseManifest.from_json(entry.body)
-            (account_id,) = (
+            paid_by = [
                 name
                 for name, one in self._standings.items()
                 if one.account.population == release.population
-            )
-            return _Event(account_id, f"{release.population} {release.version}")
+            ]
+            # A population without an account spends nothing.
+            name = f"{release.population} {release.version}"
+            return _Event(paid_by[0], name) if paid_by else None
         return None
 
     def _change(self, entry: GovernanceEntry) -> _Event:
