@@ -480,3 +480,9 @@ def test_claims_are_frozen_values() -> None:
     assert replace(claim, epsilon=claim.epsilon) == claim
     with pytest.raises(AttributeError):
         claim.epsilon = 0.0  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize("huge", [1e13, 1e300, 1.7e308])
+def test_an_epsilon_beyond_all_accounting_is_refused_in_words(huge: float) -> None:
+    with pytest.raises(BadParameter, match="epsilon: expected"):
+        calibrate(huge, 1e-6, [1.0])

@@ -69,6 +69,9 @@ __all__ = [
     "round_up",
 ]
 
+_MAX_EPSILON = 1e12
+"""More than any events within the range of `GaussianEvent` can compose to."""
+
 ACCOUNTANT = "tacit-gaussian"
 ACCOUNTANT_VERSION = "1"
 """Raised whenever the same events could give another figure; the ledger recomputes by version."""
@@ -217,7 +220,7 @@ def calibrate(
     the quantity that adds up under composition (see `accounting_closed_form`).
 
     Args:
-        epsilon: Total to spend, at least 1e-6.
+        epsilon: Total to spend, from 1e-6 to 1e12.
         target_delta: delta of the total.
         shares: Positive shares of the budget, summing to at most 1.
         n_users: Size of the population, if known: delta must then be below one over it.
@@ -226,7 +229,7 @@ def calibrate(
         BadParameter: An argument is out of range, delta is not below 1 / n_users, the shares
             exceed 1, or the noise needed is outside what `GaussianEvent` accepts.
     """
-    total = positive_real("epsilon", epsilon)
+    total = positive_real("epsilon", epsilon, maximum=_MAX_EPSILON)
     delta = open_unit("target_delta", target_delta)
     if n_users is not None and delta * positive_integer("n_users", n_users) >= 1.0:
         raise BadParameter(f"target_delta: expected below 1/{n_users}, got {delta!r}")
