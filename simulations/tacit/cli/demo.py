@@ -16,7 +16,7 @@ from tacit.cli._report_file import check_writable, write_report
 from tacit.privacy.errors import PrivacyError
 from tacit.privacy.trust import CENTRAL, CONSENT_ONLY, LEVELS
 from tacit.server.errors import ServerError
-from tacit.simulations.demo.options import MIN_DEVICES, SHORT_DEVICES, DemoOptions
+from tacit.simulations.demo.options import LEARNERS, MIN_DEVICES, SHORT_DEVICES, DemoOptions
 from tacit.simulations.demo.run import Demo
 from tacit.simulations.errors import BadExperiment, SimulationError
 
@@ -45,6 +45,13 @@ from tacit.simulations.errors import BadExperiment, SimulationError
     show_default=True,
     help="Who adds noise: the coordinator (central), each device itself (local), nobody "
     "(consent-only, which takes no --epsilon).",
+)
+@click.option(
+    "--learner",
+    type=click.Choice(LEARNERS),
+    default=LEARNERS[0],
+    show_default=True,
+    help="What the task teaches; docs/learning.md says what each is worth.",
 )
 @click.option("--rounds", default=0, metavar="N", help="Rounds; the learner's own rule by default.")
 @click.option(
@@ -79,6 +86,7 @@ def demo(
     devices: int,
     epsilon: float,
     trust_level: str,
+    learner: str,
     rounds: int,
     seed: int,
     state: pathlib.Path | None,
@@ -89,7 +97,7 @@ def demo(
     """Train, release and recommend with real processes on this machine.
 
     Brings up a ledger, a Flower SuperLink with its coordinator, a gateway with its SuperNode, and
-    a fleet of devices, each with its own encrypted profile, key and consents. Trains the spectral
+    a fleet of devices, each with its own encrypted profile, key and consents. Trains a
     learner within the privacy budget, publishes a signed release, lets every device recommend
     offline with reasons, verifies the ledger, and prints what happened.
 
@@ -112,6 +120,7 @@ def demo(
                 seed,
                 short,
                 trust_level,
+                learner,
             )
             _no_epsilon(context, trust_level)
             made = None if state is not None and state.exists() else _new_state(state)
@@ -144,8 +153,10 @@ def _hint(state: pathlib.Path | None) -> str:
 
 def _only_resume(context: click.Context) -> None:
     """Refuse options that would make the resumed demo another one."""
-    names = ("data", "devices", "epsilon", "trust_level", "rounds", "seed", "state", "short")
-    for name in names:
+    for name in (
+        *("data", "devices", "epsilon", "trust_level", "learner"),
+        *("rounds", "seed", "state", "short"),
+    ):
         if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
             option = name.replace("_", "-")
             raise BadExperiment(

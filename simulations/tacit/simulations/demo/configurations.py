@@ -115,7 +115,7 @@ def coordinator_config(
         "signing_key": str(deployment.key_file("coordinator")),
         "task_id": "demo-1",
         "population": POPULATION,
-        "learner": "spectral",
+        "learner": options.learner,
         "signals": population.task_signals(),
         "n_items": dataset.n_items,
         "catalogue_sha256": population.catalogue.digest.hex(),

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from tacit.privacy.errors import PrivacyError
 from tacit.privacy.trust import CONSENT_ONLY
-from tacit.server.coordinator.learners import LearnerError, SpectralLearner
+from tacit.server.coordinator.learners import (
+    FactorizationLearner,
+    Learner,
+    LearnerError,
+    PopularityLearner,
+    SpectralLearner,
+)
 from tacit.server.coordinator.plan import learning_epsilon, plan_rounds
 from tacit.simulations.demo.options import MIN_DEVICES, DemoOptions
 from tacit.simulations.demo.population import DemoPopulation
@@ -29,15 +35,8 @@ def check_feasible(options: DemoOptions, population: DemoPopulation, target_delt
         raise BadExperiment(
             "--data: expected at least one user with 5 items or more, got none to evaluate"
         )
-    dataset = population.dataset
     try:
-        learner = SpectralLearner(
-            dataset.n_items,
-            devices,
-            learning_epsilon(options.epsilon, options.trust_level, devices),
-            features=dataset.features,
-            rounds=options.rounds or None,
-        )
+        learner = _learner(options, population)
     except LearnerError as error:
         name = "--rounds" if options.rounds else "--data"
         raise BadExperiment(f"{name}: {error}") from None
@@ -50,3 +49,17 @@ def check_feasible(options: DemoOptions, population: DemoPopulation, target_delt
             f"--epsilon: expected a budget that {len(learner.rounds())} rounds can spend, "
             f"got {options.epsilon:g}: {error}"
         ) from None
+
+
+def _learner(options: DemoOptions, population: DemoPopulation) -> Learner:
+    dataset, devices = population.dataset, len(population.users)
+    if options.learner == "popularity":
+        return PopularityLearner(dataset.n_items)
+    kind = FactorizationLearner if options.learner == "factorization" else SpectralLearner
+    return kind(
+        dataset.n_items,
+        devices,
+        learning_epsilon(options.epsilon, options.trust_level, devices),
+        features=dataset.features,
+        rounds=options.rounds or None,
+    )

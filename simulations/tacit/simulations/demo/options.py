@@ -14,6 +14,8 @@ from tacit.simulations.errors import BadExperiment
 DEFAULT_DEVICES = 400
 SHORT_DEVICES = 40
 MIN_DEVICES = 20
+LEARNERS = ("spectral", "factorization", "popularity")
+"""Learners that rank items; `linear` predicts, and has no ranking to show."""
 _FILE = "demo.json"
 
 
@@ -30,6 +32,7 @@ class DemoOptions:
         seed: of the population and of who consents to what; never of protective noise.
         short: at most 40 devices, for continuous integration.
         trust_level: level of the trust ladder; `consent-only` spends no ε, whatever `epsilon` says.
+        learner: one of `LEARNERS`.
     """
 
     data: str = ""
@@ -39,6 +42,7 @@ class DemoOptions:
     seed: int = 0
     short: bool = False
     trust_level: str = CENTRAL
+    learner: str = LEARNERS[0]
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.epsilon) and self.epsilon > 0):
@@ -47,6 +51,12 @@ class DemoOptions:
             raise BadExperiment(
                 f"--trust-level: expected one of {', '.join(LEVELS)}, got {self.trust_level!r}"
             )
+        if self.learner not in LEARNERS:
+            raise BadExperiment(
+                f"--learner: expected one of {', '.join(LEARNERS)}, got {self.learner!r}"
+            )
+        if self.learner == "popularity" and self.rounds > 1:
+            raise BadExperiment(f"--rounds: expected 1 for popularity, got {self.rounds}")
         if self.devices and self.devices < MIN_DEVICES:
             raise BadExperiment(f"--devices: expected at least {MIN_DEVICES}, got {self.devices}")
         for name, value in (("--rounds", self.rounds), ("--seed", self.seed)):
