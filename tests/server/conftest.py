@@ -37,7 +37,8 @@ from tacit.server.ledger.client import LedgerClient
 from tacit.server.ledger.config import LedgerConfig
 from tacit.server.ledger.contents import read_node
 from tacit.server.ledger.serving import LedgerServer
-from tacit.server.ledger.verify import VerificationReport, verify_contents
+from tacit.server.ledger.verification_report import VerificationReport
+from tacit.server.ledger.verify import verify_contents
 from tacit.server.tls import Authority, issue, make_authority
 from tacit.v1 import ledger_pb2, ledger_pb2_grpc
 

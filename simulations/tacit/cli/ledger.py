@@ -25,7 +25,8 @@ from tacit.server.ledger.contents import LOGS, read_database, read_export, read_
 from tacit.server.ledger.database import DATABASE_FILE
 from tacit.server.ledger.export import export_ledger, write_export
 from tacit.server.ledger.log import GOVERNANCE
-from tacit.server.ledger.verify import VerificationReport, verify_export
+from tacit.server.ledger.verification_report import VerificationReport
+from tacit.server.ledger.verify import verify_export
 
 _KEY_BYTES = 32
 _PATH = click.Path(exists=True, path_type=Path)

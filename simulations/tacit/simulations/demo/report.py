@@ -14,7 +14,8 @@ from tacit.privacy.trust import CLAIMS, CONSENT_ONLY
 from tacit.server.coordinator.checkpoint import Checkpoint
 from tacit.server.ledger.database import DATABASE_FILE
 from tacit.server.ledger.export import export_ledger
-from tacit.server.ledger.verify import AccountReport, VerificationReport, verify_export
+from tacit.server.ledger.verification_report import AccountReport, VerificationReport
+from tacit.server.ledger.verify import verify_export
 from tacit.simulations.demo.deployment import ACCOUNT, Deployment
 from tacit.simulations.demo.population import DemoPopulation
 from tacit.simulations.engine import bytes_per_value
