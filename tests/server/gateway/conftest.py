@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import string
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,10 +70,19 @@ class HandMadeRound:
         return self.round.close(lambda ids: dict.fromkeys(ids, SIGNALS))
 
 
+EVERYBODY = frozenset(
+    {
+        *string.ascii_lowercase,
+        *("stays", "stays_too", "gone", "narrowed", "widened", "early", "late", "silent"),
+        *(f"d{n}" for n in range(60)),
+    }
+)
+
+
 @pytest.fixture
 def new_round() -> Callable[..., HandMadeRound]:
     def make(
-        eligible: int = 50,
+        eligible: Collection[str] = EVERYBODY,
         cohort_min: int = 2,
         cohort_max: int = 100,
         timeout_s: float = 60.0,

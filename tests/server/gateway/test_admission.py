@@ -147,7 +147,7 @@ def test_public_keys_are_remembered_and_unknown_devices_are_not(
     asked = len(ledger.asked)
     assert admission.public_key_of("a") == key
     ledger.set("b")
-    assert admission.count_eligible(manifest) == 1
+    assert len(admission.eligible(manifest)) == 1
     assert admission.public_key_of("b") == b"b".ljust(32)
     assert len(ledger.asked) == asked + 1
 
@@ -158,7 +158,7 @@ def test_counts_those_the_task_may_ask(ledger: Ledger, manifest: Any) -> None:
     ledger.set("narrow", "product_view")
     ledger.set("withdrew")
     ledger.set("elsewhere", "rating", population="other")
-    assert Admission(ledger).count_eligible(manifest) == 2
+    assert len(Admission(ledger).eligible(manifest)) == 2
 
 
 def test_the_cut_off_asks_nothing_about_nobody(ledger: Ledger) -> None:
@@ -182,7 +182,7 @@ def test_a_ledger_that_went_back_to_an_older_state_admits_nobody(
     for ask in (
         lambda: admission.admit(manifest, "a"),
         lambda: admission.signals_granted("learn", ["a"]),
-        lambda: admission.count_eligible(manifest),
+        lambda: admission.eligible(manifest),
     ):
         with pytest.raises(NotAdmitted, match="epoch 7 or newer, got 6"):
             ask()
@@ -195,11 +195,11 @@ def test_an_answer_that_was_overtaken_is_no_rollback(ledger: Ledger, manifest: A
     ledger.holds = True
     admission = Admission(ledger)
     with ThreadPoolExecutor(2) as pool:
-        slow = pool.submit(admission.count_eligible, manifest)
+        slow = pool.submit(admission.eligible, manifest)
         assert ledger.arrived.acquire(timeout=10)
         ledger.states["a"] = dataclasses.replace(ledger.states["a"], map_epoch=1)
         fast = pool.submit(admission.signals_granted, "learn", ["a"])
         assert ledger.arrived.acquire(timeout=10)
         ledger.let.release(2)
         assert fast.result(10) == {"a": {"rating"}}
-        assert slow.result(10) == 1
+        assert slow.result(10) == {"a"}

@@ -120,7 +120,7 @@ class TestOffers:
 
 class TestClosingTime:
     def test_comes_when_everyone_eligible_is_in(self, new_round: NewRound) -> None:
-        made = new_round(eligible=3)
+        made = new_round(eligible="abc")
         thread = waiting(made)
         made.join("a")
         made.join("b")
@@ -131,8 +131,35 @@ class TestClosingTime:
         assert not thread.is_alive()
         assert made.round.is_open  # it is `close` that cuts off
 
+    def test_nobody_who_comes_later_takes_part_or_closes_it(self, new_round: NewRound) -> None:
+        """One device must not displace another, nor let it in: who may come is fixed."""
+        made = new_round(eligible="abc")
+        thread = waiting(made)
+        made.join("a")
+        made.join("b")
+        assert refusal(lambda: made.round.offer("later"))[0] == "came later"
+        thread.join(0.05)
+        assert thread.is_alive()
+        made.join("c")
+        thread.join(5)
+        assert not thread.is_alive()
+
+    def test_without_the_quiet_rule_it_waits_whoever_else_came(self, new_round: NewRound) -> None:
+        for first in ("a", "b"):
+            made = new_round(timeout_s=60.0, quiet_s=0.0)
+            made.join(first)
+            made.join("c")
+            made.clock.now_s += 59.0
+            made.join("d")  # gets in, however long nothing came
+            thread = waiting(made)
+            thread.join(0.05)
+            assert thread.is_alive()
+            made.clock.now_s += 1.0
+            thread.join(5)
+            assert not thread.is_alive()
+
     def test_comes_when_someone_finds_no_room_and_not_before(self, new_round: NewRound) -> None:
-        made = new_round(eligible=50, cohort_max=2)
+        made = new_round(cohort_max=2)
         thread = waiting(made)
         made.join("a")
         made.join("b")

@@ -83,10 +83,10 @@ class Misfit:
         assert values_of(reply) == [3, -14] + [0] * 8
 
     def close(self) -> None:
-        """Bring the quiet forward, as the misfit keeps the round from being complete."""
+        """Bring the end forward, as the misfit keeps the round from being complete."""
         gateway = self.site.server.gateway
         current = gateway._running.round  # pyright: ignore[reportPrivateUsage]
-        current._quiet_s = 0.0
+        current._deadline_s = 0.0
         with current._condition:
             current._condition.notify_all()
 

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from sqlalchemy import select
 
-from tacit.privacy.accounting import GaussianEvent, epsilon
+from tacit.privacy.accounting import GaussianEvent, epsilon, epsilon_bound, round_up
 from tacit.privacy.checkpoint import verify_checkpoint
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.merkle import leaf_hash, verify_consistency, verify_inclusion
@@ -375,6 +375,25 @@ class TestGovernance:
         with pytest.raises(InvalidRequest, match="budget service"):
             coordinator.append_governance("budget.reserve", document)
         assert len(operator.entries()) == 2
+
+    def test_an_open_spend_of_its_task_is_not_left_out_of_a_release(self, deployment: Any) -> None:
+        """A sum an open reservation pays for may exist, and be behind the model like any other."""
+        task = deployment.open_account()
+        coordinator, model = deployment.client("coordinator"), b"model"
+        for plan in task.rounds:
+            coordinator.reserve(deployment.reserve(task, plan.round_id))
+        names = [f"{task.task_id}/{plan.round_id}" for plan in task.rounds]
+        coordinator.commit("main", names[0], "ab" * 32)
+        coordinator.put_blob(model)
+        less = epsilon_bound([GaussianEvent(8.0)], deployment.delta)
+        early = deployment.release(
+            task, model, reservations=(names[0],), epsilon=round_up(less)
+        ).to_json()
+        with pytest.raises(FailedPrecondition, match=f"leaves out reservation {names[1]}"):
+            coordinator.append_governance("release", early)
+        for name in names[1:]:
+            coordinator.abort(name, "nobody came")
+        coordinator.append_governance("release", early)
 
     def test_releases_are_checked(self, deployment: Any) -> None:
         task = deployment.run_task()

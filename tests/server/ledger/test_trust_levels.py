@@ -196,6 +196,22 @@ class TestConsentOnly:
         (card,) = release_facts(read_database(deployment.state_dir), Accountant())
         assert (card.claim, card.to_json()["trust_level"]) == (None, "consent-only")
 
+    def test_a_release_from_before_the_account_keeps_its_card(self, deployment: Any) -> None:
+        task = at_level(deployment, "consent-only")
+        publish(deployment, task)
+        for plan in task.rounds:
+            record(deployment, task, plan.round_id)
+        release(deployment, task)
+        open_account(deployment)
+        paid = at_level(deployment, "central")
+        publish(deployment, paid)
+        pay(deployment, paid)
+        release(deployment, paid, version=2)
+        cards = release_facts(contents(deployment), Accountant())
+        assert [card.to_json()["trust_level"] for card in cards] == ["consent-only", "central"]
+        assert cards[0].claim is None
+        assert cards[1].lifetime_epsilon > 0
+
     def test_an_account_opened_since_ends_it(self, deployment: Any) -> None:
         task = at_level(deployment, "consent-only")
         publish(deployment, task)

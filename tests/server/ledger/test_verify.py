@@ -209,6 +209,11 @@ class TestTampering:
             body = dict(e[8].body) | {"reservations": named[:-1], "epsilon": repr(less)}
             resign(e, 8, body, keys["coordinator"])
 
+        def open_spend_left_out(e: list[GovernanceEntry], keys: dict[str, SigningKey]) -> None:
+            # The last round's commit never was: its spend is open, and the release does without.
+            spend_left_out(e, keys)
+            del e[7]
+
         def wrong_role(e: list[GovernanceEntry], keys: dict[str, SigningKey]) -> None:
             resign(e, 0, dict(e[0].body), keys["coordinator"])
 
@@ -230,6 +235,7 @@ class TestTampering:
             (second_cap, "has an account already"),
             (round_twice, "reserved before"),
             (spend_left_out, "leaves out"),
+            (open_spend_left_out, "leaves out"),
             (wrong_role, "role"),
             (stranger, "do not name"),
             (unsigned, "does not verify"),

@@ -169,8 +169,12 @@ def release_facts(contents: LedgerContents, accountant: Accountant) -> tuple[Rel
     cards: list[ReleaseFacts] = []
     for statement in account_statements(contents, accountant):
         tasks = {task.digest().hex(): task for task in statement.tasks}
-        after = [step for step in statement.steps if step.kind == "release"]
-        for release, step in zip(statement.releases, after, strict=True):
+        after = {step.name: step for step in statement.steps if step.kind == "release"}
+        for release in statement.releases:
+            step = after.get(f"{release.population} {release.version}")
+            if step is None:  # of before its population had an account: nothing was paid
+                cards.append(_unpaid(contents, release, tasks[release.task_sha256]))
+                continue
             paid = tuple(
                 one for one in statement.reservations if one.reservation_id in release.reservations
             )
@@ -205,21 +209,25 @@ def _of_populations_without_account(
     history = replay_governance(contents.logs[GOVERNANCE].entries, contents.keys, accountant)
     with_account = {account.population for account in history.accounts.values()}
     return tuple(
-        ReleaseFacts(
-            ledger_key=contents.keys.ledger_key.hex(),
-            release=release,
-            task=history.tasks[release.task_sha256],
-            paid=(),
-            claim=None,
-            # The card of a release that paid nothing holds none of these.
-            lifetime_epsilon=0.0,
-            lifetime_delta=0.0,
-            window=0,
-            window_epsilon=0.0,
-            cap_epsilon=0.0,
-            audits=(),
-        )
+        _unpaid(contents, release, history.tasks[release.task_sha256])
         for population, releases in history.releases.items()
         if population not in with_account
         for release in releases
+    )
+
+
+def _unpaid(contents: LedgerContents, release: ReleaseManifest, task: TaskManifest) -> ReleaseFacts:
+    return ReleaseFacts(
+        ledger_key=contents.keys.ledger_key.hex(),
+        release=release,
+        task=task,
+        paid=(),
+        claim=None,
+        # The card of a release that paid nothing holds none of these.
+        lifetime_epsilon=0.0,
+        lifetime_delta=0.0,
+        window=0,
+        window_epsilon=0.0,
+        cap_epsilon=0.0,
+        audits=(),
     )

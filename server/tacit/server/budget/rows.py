@@ -56,7 +56,7 @@ _ALIKE = _COLUMNS.where(
 ).order_by(reservations.c.position)
 _OF_TASK = select(reservations.c.reservation_id).where(
     reservations.c.task_sha256 == bindparam("task"),
-    reservations.c.state == ReservationState.COMMITTED.value,
+    reservations.c.state != _ABORTED,
 )
 _SPENT_ON_ROUND = select(reservations.c.reservation_id).where(
     reservations.c.task_sha256 == bindparam("task"),
@@ -135,8 +135,8 @@ def load_alike(connection: Connection, new: Reservation) -> list[Reservation]:
     return [_restore(row).reservation for row in connection.execute(_ALIKE, named)]
 
 
-def committed_of_task(connection: Connection, task_sha256: str) -> set[str]:
-    """Return the names of a task's committed reservations."""
+def spent_on_task(connection: Connection, task_sha256: str) -> set[str]:
+    """Return the names of a task's reservations that count: committed, or still open."""
     return set(connection.execute(_OF_TASK, {"task": task_sha256}).scalars())
 
 

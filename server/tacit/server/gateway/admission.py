@@ -82,15 +82,16 @@ class Admission:
         state = self._state(_LEARN, device_id)
         return None if state is None else state.public_key
 
-    def count_eligible(self, manifest: TaskManifest) -> int:
-        """Count the devices that a task may ask now."""
+    def eligible(self, manifest: TaskManifest) -> frozenset[str]:
+        """Return the names of the devices that a task may ask now."""
         states = self._consent_states(manifest.purpose, [])
         self._remember_keys(states)
-        return sum(
-            state.granted
+        return frozenset(
+            state.device_id
+            for state in states
+            if state.granted
             and state.population == manifest.population
             and not set(manifest.signals).isdisjoint(state.signals)
-            for state in states
         )
 
     def admit(self, manifest: TaskManifest, device_id: str) -> Admitted:

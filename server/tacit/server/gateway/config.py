@@ -29,7 +29,9 @@ class GatewayConfig:
         signing_key: file with the gateway's 32 private bytes in hexadecimal.
         coordinator_key: the coordinator's public key, hexadecimal.
         round_timeout_s: a round closes this long after it opened.
-        quiet_s: a round with enough contributions closes when none came for this long.
+        quiet_s: a round with enough contributions closes when none came for this long; 0 for never.
+            Above 0 one device can decide whether others get in (`round.Round`), so this is for
+            populations whose arrivals do not depend on one another.
         max_workers: threads that serve requests, at least 2; half of them may serve listeners.
     """
 
@@ -43,7 +45,7 @@ class GatewayConfig:
     signing_key: str
     coordinator_key: str
     round_timeout_s: float = 120.0
-    quiet_s: float = 3.0
+    quiet_s: float = 0.0
     max_workers: int = 16
 
     def __post_init__(self) -> None:
@@ -53,10 +55,12 @@ class GatewayConfig:
                 raise BadConfig(
                     f"gateway: {field.name}: expected {field.type}, got {type(value).__name__}"
                 )
-        for name in ("round_timeout_s", "quiet_s"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise BadConfig(f"gateway: {name}: expected a number above 0, got {value}")
+        if not (math.isfinite(self.round_timeout_s) and self.round_timeout_s > 0):
+            raise BadConfig(
+                f"gateway: round_timeout_s: expected a number above 0, got {self.round_timeout_s}"
+            )
+        if not (math.isfinite(self.quiet_s) and self.quiet_s >= 0):
+            raise BadConfig(f"gateway: quiet_s: expected a number of 0 or more, got {self.quiet_s}")
         if self.max_workers < 2:
             raise BadConfig(f"gateway: max_workers: expected at least 2, got {self.max_workers}")
         if not _KEY.fullmatch(self.coordinator_key):

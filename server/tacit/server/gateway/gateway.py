@@ -209,7 +209,7 @@ class Gateway:
         current = Round(
             manifest,
             header,
-            eligible=self.admission.count_eligible(manifest),
+            eligible=self.admission.eligible(manifest),
             monotonic_s=self._monotonic_s,
             timeout_s=min(self._config.round_timeout_s, (header.closes_at_ms - now_ms) / 1000),
             quiet_s=self._config.quiet_s,

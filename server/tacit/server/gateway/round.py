@@ -10,6 +10,12 @@ at the cut-off. Nobody was turned away for want of room: such a round has no sum
 device takes another's place, and a sum with or without it would differ by up to twice
 `integer_norm`.
 
+Nor may one device decide whether others get in. So who may take part is fixed when the round
+opens, and it closes when all of them are in or when its time is up; both are the same for everybody
+else, with any one device or without it. Closing when nothing came for a while (`quiet_s`) breaks
+this: one device's vector can keep a round open for others. It is for populations whose arrivals do
+not depend on one another, and off by default.
+
 At `local` vectors are noised when they come and no norm can be checked; what replaces the check is
 `tacit.privacy.local_noise.check_noised`, a bound on what honest noise gives.
 """
@@ -18,7 +24,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -75,12 +81,12 @@ class Round:
     Args:
         manifest: the task.
         header: the signed header, already verified.
-        eligible: devices of the population that consent to the purpose as the round opens; when
-            all of them have contributed the round closes early.
+        eligible: names of the devices of the population that consent to the purpose as the round
+            opens. Nobody else may take part; when all of them have contributed it closes early.
         monotonic_s: a monotonic clock in seconds.
         timeout_s: the round closes this long after it opened, whatever has come.
-        quiet_s: the round also closes when at least `cohort_min` have contributed and nothing has
-            come for this long.
+        quiet_s: if above 0, the round also closes when at least `cohort_min` have contributed and
+            nothing has come for this long; see above for what that assumes.
     """
 
     def __init__(
@@ -88,7 +94,7 @@ class Round:
         manifest: TaskManifest,
         header: RoundHeader,
         *,
-        eligible: int,
+        eligible: Collection[str],
         monotonic_s: Callable[[], float],
         timeout_s: float,
         quiet_s: float,
@@ -96,7 +102,8 @@ class Round:
         self.manifest = manifest
         self.header = header
         self.plan: RoundPlan = manifest.round_plan(header.round_id)
-        self.counts = RoundCounts(eligible=eligible)
+        self._eligible = frozenset(eligible)
+        self.counts = RoundCounts(eligible=len(self._eligible))
         self._monotonic_s = monotonic_s
         self._deadline_s = monotonic_s() + timeout_s
         self._quiet_s = quiet_s
@@ -116,10 +123,15 @@ class Round:
         """Record that a device was offered the round.
 
         Raises:
-            NotAdmitted: if the round is closed or full, or the device has contributed to it.
+            NotAdmitted: if the round is closed or full, the device was not eligible when it opened,
+                or has contributed to it.
         """
         with self._condition:
             self._check_open()
+            if device_id not in self._eligible:
+                raise NotAdmitted(
+                    "came later", "the device was not eligible when the round opened; try the next"
+                )
             if device_id in self._contributions:
                 raise NotAdmitted(
                     "already contributed", "this device has contributed to this round"
@@ -188,19 +200,17 @@ class Round:
         return NotAdmitted(reason, message)
 
     def wait(self) -> None:
-        """Block until the round should close: all in, quiet, or out of time."""
+        """Block until the round should close: all in, out of time, or quiet where that counts."""
         with self._condition:
             while self._open:
                 now_s = self._monotonic_s()
-                arrived = len(self._contributions)
-                enough = arrived >= self.manifest.cohort_min
-                everyone = enough and arrived >= self.counts.eligible
-                if now_s >= self._deadline_s or everyone or self._crowded:
+                enough = len(self._contributions) >= self.manifest.cohort_min
+                everyone = enough and self._eligible <= self._contributions.keys()
+                until_s = self._deadline_s
+                if enough and self._quiet_s > 0:
+                    until_s = min(until_s, self._last_s + self._quiet_s)
+                if now_s >= until_s or everyone or self._crowded:
                     return
-                quiet_until_s = self._last_s + self._quiet_s
-                if enough and now_s >= quiet_until_s:
-                    return
-                until_s = min(self._deadline_s, quiet_until_s) if enough else self._deadline_s
                 self._condition.wait(max(0.01, until_s - now_s))
 
     def close(

@@ -17,7 +17,7 @@ from tacit.privacy.round_record import RoundRecord
 from tacit.privacy.task import TaskManifest
 from tacit.privacy.trust import CONSENT_ONLY
 from tacit.server.budget.accountant import Accountant, same_epsilon
-from tacit.server.budget.rows import committed_of_task, load_named
+from tacit.server.budget.rows import load_named, spent_on_task
 from tacit.server.budget.store import load_account
 from tacit.server.errors import AlreadyExists, FailedPrecondition, InvalidRequest
 from tacit.server.ledger.account_governance import AccountGovernance
@@ -293,8 +293,8 @@ class GovernanceStore:
             for one in load_named(connection, account.account_id, release.reservations)
         }
         committed = {name for name, one in held.items() if one.release_sha256}
-        spent_on_task = committed_of_task(connection, release.task_sha256)
-        check_release(release, task, committed, spent_on_task)
+        of_task = spent_on_task(connection, release.task_sha256)
+        check_release(release, task, committed, of_task)
         paid = [event for name in release.reservations for event in held[name].events]
         if release.epsilon is None or release.target_delta is None:
             raise FailedPrecondition(f"release {release.version}: expected epsilon and delta")
@@ -334,7 +334,7 @@ def check_task(task: TaskManifest, account: BudgetAccount | None, accountant: Ac
 
 
 def check_release(
-    release: ReleaseManifest, task: TaskManifest, committed: set[str], spent_on_task: set[str]
+    release: ReleaseManifest, task: TaskManifest, committed: set[str], of_task: set[str]
 ) -> None:
     """Check a release against its task and the committed reservations of the task's account.
 
@@ -343,7 +343,8 @@ def check_release(
         task: the task it names.
         committed: names of committed reservations of the task's account, of those at least that
             the release names.
-        spent_on_task: the committed reservations that rounds of this task were paid with.
+        of_task: names of the reservations of this very task that count, open ones included: a
+            sum they pay for may exist already, and is then as much behind the model as any other.
 
     Raises:
         FailedPrecondition: naming what differs.
@@ -356,8 +357,11 @@ def check_release(
     if missing := [one for one in named if one not in committed]:
         raise FailedPrecondition(f"{name}: reservation {missing[0]} is not committed")
     # A model may rest on every noised sum of its task; leaving one out would understate its ε.
-    if left_out := sorted(spent_on_task.difference(named)):
-        raise FailedPrecondition(f"{name}: leaves out reservation {left_out[0]} of its own task")
+    if left_out := sorted(of_task.difference(named)):
+        raise FailedPrecondition(
+            f"{name}: leaves out reservation {left_out[0]} of its own task; expected every one to "
+            "be named, or aborted"
+        )
 
 
 def check_audit(

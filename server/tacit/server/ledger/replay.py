@@ -234,8 +234,9 @@ class _Replay:
         account = self._known_account(task.budget_account).account
         held = {one.reservation_id: one for one in self._history.reservations[account.account_id]}
         committed = {name for name, one in held.items() if one.state is ReservationState.COMMITTED}
-        spent_on_task = committed.intersection(self._of_task.get(release.task_sha256, {}))
-        check_release(release, task, committed, spent_on_task)
+        counting = {name for name, one in held.items() if one.counts}
+        of_task = counting.intersection(self._of_task.get(release.task_sha256, {}))
+        check_release(release, task, committed, of_task)
         paid = [event for name in release.reservations for event in held[name].events]
         if release.epsilon is None or release.target_delta is None:
             raise BadDocument(f"release {release.version}: expected epsilon and delta")
