@@ -67,6 +67,7 @@ def key(file: Path, name: str, person: str | None, as_json: bool) -> None:
 @click.option("--no-alerts", is_flag=True, help="Take all thresholds away.")
 @click.option("--window-days", type=int, help="Least days between refreshes; 0 for no window.")
 @click.option("--approver", multiple=True, metavar="KEY_ID", help="Approver; replaces all.")
+@click.option("--levels", metavar="LEVEL,…", help="Trust levels allowed, by comma; replaces all.")
 @click.option("--unit", help="Only user exists.")
 @click.option("--expires-hours", type=click.IntRange(1, 720), default=72, show_default=True)
 def propose(
@@ -185,6 +186,8 @@ def _terms(before: AccountTerms, asked: dict[str, Any]) -> AccountTerms:
         changes["alert_thresholds"] = asked["alert"]
     if asked["approver"]:
         changes["approvers"] = asked["approver"]
+    if asked["levels"] is not None:
+        changes["allowed_levels"] = tuple(asked["levels"].split(","))
     if asked["quota"]:
         changes["quotas"] = _quotas(dict(before.quotas), asked["quota"])
     if not changes:

@@ -35,7 +35,7 @@ class BudgetStep:
         released_epsilon: Lifetime, of what is committed after it.
         window: The window after it.
         window_epsilon: Of what counts in that window.
-        cap_epsilon, target_delta: In force after it.
+        cap_epsilon, target_delta, allowed_levels: In force after it.
         alerts: Thresholds that the window reached by it.
         change_sha256: Of an officer's entry, the change; empty for other kinds.
         officers: Who proposed it, then who approved or rejected it.
@@ -55,6 +55,7 @@ class BudgetStep:
     window_epsilon: float
     cap_epsilon: float
     target_delta: float
+    allowed_levels: tuple[str, ...]
     alerts: tuple[float, ...]
     change_sha256: str
     officers: tuple[str, ...]
@@ -132,6 +133,7 @@ class _Timeline:
                 window_epsilon=window.epsilon,
                 cap_epsilon=standing.account.cap_epsilon,
                 target_delta=delta,
+                allowed_levels=standing.account.allowed_levels,
                 alerts=alerts,
                 change_sha256=event.change_sha256,
                 officers=self._officers(event.change_sha256),
