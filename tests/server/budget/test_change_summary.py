@@ -9,7 +9,7 @@ import pytest
 
 from tacit.privacy.account_change_documents import ChangeDocument
 from tacit.privacy.budget_account import AccountTerms, BudgetAccount
-from tacit.privacy.budget_standing import AccountStanding
+from tacit.privacy.budget_standing import AccountStanding, LedgerIdentity
 from tacit.server.budget.change_summary import levels_in_words, summarise
 
 ALICE, BOB, CAROL = (letter * 26 for letter in "abc")
@@ -37,7 +37,9 @@ OTHER: dict[str, Any] = {
 
 def summary(after: AccountTerms, before: AccountTerms = TERMS) -> str:
     account = BudgetAccount.under("main", "shop", before)
-    standing = AccountStanding.opened(account, 0)
+    standing = AccountStanding.opened(
+        account, 0, LedgerIdentity("test.example/governance", bytes(32))
+    )
     # What is read here is the terms alone; whether they may be proposed is decided elsewhere.
     change = object.__new__(ChangeDocument)
     object.__setattr__(change, "terms", after)

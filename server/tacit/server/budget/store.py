@@ -111,7 +111,7 @@ class BudgetStore:
         new = reservation_of(document)
         self._accountant.wait_until_ready()
         with self._logs.writing() as connection:
-            standing = load_standing(connection, document.account_id)
+            standing = load_standing(connection, document.account_id, self._logs.identity)
             account = standing.account
             composition = self._composition(connection, standing)
             # All that its name and key can collide with; the rest only has to be composed.
@@ -162,7 +162,7 @@ class BudgetStore:
         self._accountant.wait_until_ready()
         with self._logs.writing() as connection:
             held = load_reservation(connection, document.reservation_id)
-            standing = load_standing(connection, held.account_id)
+            standing = load_standing(connection, held.account_id, self._logs.identity)
             account = standing.account
             composition = self._composition(connection, standing)
             try:
@@ -198,7 +198,7 @@ class BudgetStore:
         self._accountant.wait_until_ready()
         with self._logs.writing() as connection:
             held = load_reservation(connection, document.reservation_id)
-            standing = load_standing(connection, held.account_id)
+            standing = load_standing(connection, held.account_id, self._logs.identity)
             composition = self._composition(connection, standing)
             try:
                 aborted = rules.abort(held)
@@ -226,7 +226,7 @@ class BudgetStore:
             NotFound: if there is no such account.
         """
         with self._logs.database.reading() as connection:
-            standing = load_standing(connection, account_id)
+            standing = load_standing(connection, account_id, self._logs.identity)
             held = load_reservations(connection, account_id)
         lifetime = self._claim(rules.composed_events(held), standing.account)
         counted = rules.composed_events(standing.in_window(held))
@@ -363,8 +363,3 @@ def check_round_is_free(document: ReserveDocument, spent_on_round: set[str]) -> 
         raise FailedPrecondition(
             f"{document.reservation_id}: round {document.round_id} of its task was reserved before"
         )
-
-
-def load_account(connection: Connection, account_id: str) -> BudgetAccount:
-    """Read an account under the terms in force; raises `NotFound`."""
-    return load_standing(connection, account_id).account

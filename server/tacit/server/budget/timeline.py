@@ -100,7 +100,11 @@ class _Timeline:
         self._held: dict[str, list[Reservation]] = {}
         self._summaries: dict[str, str] = {}
         self._accounts = AccountReplay(
-            self._standings, self._proposals, self._held, officers_of(keys.principals)
+            self._standings,
+            self._proposals,
+            self._held,
+            officers_of(keys.principals),
+            keys.identity,
         )
 
     def entry(self, index: int, entry: GovernanceEntry) -> None:
