@@ -27,7 +27,8 @@ from tacit.server.ledger.tables import account_standings
 @pytest.fixture(params=["another key", "another origin"])
 def other(desk: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
     """A second ledger with the same principals and clock, and its own key or its own origin."""
-    twin: Any = object.__new__(type(desk))
+    kind: Any = desk.__class__
+    twin: Any = kind.__new__(kind)
     twin.now, twin.keys, twin.directory = desk.now, desk.keys, tmp_path / "other"
     twin.directory.mkdir()
     changed = {"state_dir": str(twin.directory / "state")}
