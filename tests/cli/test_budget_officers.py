@@ -281,3 +281,49 @@ def test_a_demos_state_directory_says_where_its_ledger_is(ledger: Running, tmp_p
     (demo / "tls" / "authority.pem").write_bytes(ledger.ca.read_bytes())
     done = run("propose", demo, "--cap", 2, *GOOD, "--key", ledger.keys["alice"])
     assert done.exit_code == 0, done.output
+
+
+def test_levels_are_proposed_and_shown_with_what_they_mean(ledger: Running) -> None:
+    before = ledger.size()
+    for bad in ("", "central,central", "central,secure"):
+        refused(ledger.run("propose", "alice", "--levels", bad, *GOOD), 2, "allowed_levels")
+    assert ledger.size() == before
+    levels = "central,local,consent-only"
+    asked = ledger.read("propose", "alice", "--levels", levels, *GOOD)
+    assert "the cap no longer bounds everything that leaves devices" in asked["what"]
+    seen = ledger.run("approve", "bob", asked["change_sha256"]).output
+    assert "trust levels central local to consent-only central local" in seen
+    assert "the cap no longer bounds everything that leaves devices" in seen
+    assert f"test.example/governance, key {ledger.deployment.node_key.public_key.hex()}" in seen
+
+
+@pytest.mark.parametrize(
+    ("levels", "shown", "claimed"),
+    [
+        (("local",), "per user, replace, at trust level local", "replace"),
+        (("local", "central"), "per user, zero-out, at trust level central", "zero_out"),
+        (("central",), "per user, add/remove, at trust level central", "add_remove"),
+    ],
+)
+def test_a_decision_names_the_neighbours_of_its_claim(
+    ledger: Running, levels: tuple[str, ...], shown: str, claimed: str
+) -> None:
+    for level in levels:
+        task = ledger.task
+        if level == "local":
+            task = ledger.deployment.task(
+                rounds=1,
+                epsilon=50.0,
+                task_id="task-local",
+                trust_level="local",
+                neighboring_relation="replace",
+                participation_bound=1,
+            )
+            ledger.coordinator.append_governance("task", task.to_json())
+        event = task.event(task.rounds[0])
+        ledger.coordinator.reserve(ledger.deployment.reserve(task, 1, event=event))
+    first = ledger.read("propose", "alice", "--cap", 60, *GOOD)
+    assert shown in ledger.run("approve", "bob", first["change_sha256"], "--yes").stdout
+    second = ledger.read("propose", "alice", "--cap", 70, *GOOD)
+    ended = ledger.read("reject", "bob", second["change_sha256"], "--reason", "no")
+    assert (ended["unit"], ended["neighboring_relation"]) == ("user", claimed)

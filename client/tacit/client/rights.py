@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -89,7 +89,7 @@ class Rights:
                 }
                 for one in device.participation.entries()
             ],
-            "shown": [cast("dict[str, Json]", dict(row)) for row in device.journal.rows()],
+            "shown": [_without_floats(row) for row in device.journal.rows()],
             "suppressed": {
                 "items": [*sorted(suppressed.items)],
                 "categories": [*sorted(suppressed.categories)],
@@ -314,6 +314,18 @@ class Rights:
 
 def _named(made: Mapping[str, int]) -> str:
     return ", ".join(made) or "nothing was granted"
+
+
+def _without_floats(value: object) -> Json:
+    """Return a row of the journal as canonical JSON, which has no floats: decimals instead."""
+    if isinstance(value, float):
+        return encode_real(value)
+    if isinstance(value, Mapping):
+        items = cast("Mapping[str, object]", value).items()
+        return {str(name): _without_floats(one) for name, one in items}
+    if isinstance(value, list | tuple):
+        return [_without_floats(one) for one in cast("Sequence[object]", value)]
+    return cast(Json, value)
 
 
 def _event(sequence: int, event: Event) -> dict[str, Json]:

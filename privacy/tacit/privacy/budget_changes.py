@@ -224,7 +224,8 @@ def _check_content(standing: AccountStanding, document: ChangeDocument, officers
     if document.replaces != standing.digest():
         raise ChangeRefused(
             f"{name}: the change is about terms or a window that are not in force; another change "
-            "took effect, or none of this digest ever did: propose it again"
+            "took effect, it was made for another ledger, or none of this digest ever did: propose "
+            "it again"
         )
     if document.terms is None:
         if standing.account.window_days is None:

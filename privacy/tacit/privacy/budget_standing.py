@@ -23,6 +23,19 @@ from tacit.privacy.canonical import canonical_json
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerIdentity:
+    """Which ledger an account stands on: what officers sign holds on this one alone.
+
+    Attributes:
+        origin: Of its governance log, as its checkpoints state it.
+        public_key: 32 bytes of the key that signs them.
+    """
+
+    origin: str
+    public_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Alert:
     """A threshold that a reservation made its account reach.
 
@@ -51,6 +64,7 @@ class AccountStanding:
     """An account between two entries of the governance log.
 
     Attributes:
+        ledger: Where it was opened.
         account: The terms in force.
         revision: Number of changes that took effect.
         window: 1, 2, 3, …; one more with every refresh.
@@ -61,6 +75,7 @@ class AccountStanding:
         decided_at_ms: Latest recorded time of the opening and of changes that took effect.
     """
 
+    ledger: LedgerIdentity
     account: BudgetAccount
     revision: int
     window: int
@@ -71,9 +86,12 @@ class AccountStanding:
     decided_at_ms: int
 
     @classmethod
-    def opened(cls, account: BudgetAccount, recorded_at_ms: int) -> AccountStanding:
-        """Return the standing of an account just opened."""
+    def opened(
+        cls, account: BudgetAccount, recorded_at_ms: int, ledger: LedgerIdentity
+    ) -> AccountStanding:
+        """Return the standing of an account just opened on a ledger."""
         return cls(
+            ledger=ledger,
             account=account,
             revision=0,
             window=1,
@@ -85,12 +103,15 @@ class AccountStanding:
         )
 
     def digest(self) -> str:
-        """Return what a change refers to: hex SHA-256 over terms, revision and window.
+        """Return what a change refers to: hex SHA-256 over ledger, terms, revision and window.
 
-        Every change that takes effect gives another one, so a change holds for one standing only.
+        Every change that takes effect gives another one, so a change holds for one standing only;
+        and so does every ledger, so what officers agreed on a test ledger holds on no other.
         """
         document = {
-            "type": "tacit.account.standing/1",
+            "type": "tacit.account.standing/2",
+            "origin": self.ledger.origin,
+            "ledger_key": self.ledger.public_key.hex(),
             "account_id": self.account.account_id,
             "population": self.account.population,
             "revision": self.revision,

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from tacit.v1 import auth_pb2 as tacit_dot_v1_dot_auth__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tacit/v1/budget.proto\x12\x08tacit.v1\x1a\x13tacit/v1/auth.proto\"h\n\x0bReservation\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.tacit.v1.ReservationState\x12\x16\n\x0erelease_sha256\x18\x03 \x01(\t\"X\n\x05\x41lert\x12\x11\n\tthreshold\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x61p_epsilon\x18\x02 \x01(\t\x12\x0f\n\x07\x65psilon\x18\x03 \x01(\t\x12\x16\n\x0ereservation_id\x18\x04 \x01(\t\"\xad\x01\n\x0b\x42udgetReply\x12*\n\x0breservation\x18\x01 \x01(\x0b\x32\x15.tacit.v1.Reservation\x12\x15\n\repsilon_spent\x18\x02 \x01(\t\x12\x12\n\naccountant\x18\x03 \x01(\t\x12\x0e\n\x06window\x18\x04 \x01(\r\x12\x16\n\x0ewindow_epsilon\x18\x05 \x01(\t\x12\x1f\n\x06\x61lerts\x18\x06 \x03(\x0b\x32\x0f.tacit.v1.Alert\"#\n\x12\x42udgetEntryRequest\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\"\'\n\x11ShowBudgetRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\"\x8a\x02\n\x0fShowBudgetReply\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x61p_epsilon\x18\x02 \x01(\t\x12\x14\n\x0ctarget_delta\x18\x03 \x01(\t\x12\x15\n\repsilon_spent\x18\x04 \x01(\t\x12\x12\n\naccountant\x18\x05 \x01(\t\x12+\n\x0creservations\x18\x06 \x03(\x0b\x32\x15.tacit.v1.Reservation\x12\x0e\n\x06window\x18\x07 \x01(\r\x12\x16\n\x0ewindow_epsilon\x18\x08 \x01(\t\x12\x1f\n\x06\x61lerts\x18\t \x03(\x0b\x32\x0f.tacit.v1.Alert\x12\x17\n\x0fstanding_sha256\x18\n \x01(\t*\x95\x01\n\x10ReservationState\x12!\n\x1dRESERVATION_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aRESERVATION_STATE_RESERVED\x10\x01\x12\x1f\n\x1bRESERVATION_STATE_COMMITTED\x10\x02\x12\x1d\n\x19RESERVATION_STATE_ABORTED\x10\x03\x32\x83\x02\n\rBudgetService\x12\x39\n\x07Reserve\x12\x17.tacit.v1.SignedRequest\x1a\x15.tacit.v1.BudgetReply\x12\x38\n\x06\x43ommit\x12\x17.tacit.v1.SignedRequest\x1a\x15.tacit.v1.BudgetReply\x12\x37\n\x05\x41\x62ort\x12\x17.tacit.v1.SignedRequest\x1a\x15.tacit.v1.BudgetReply\x12\x44\n\nShowBudget\x12\x1b.tacit.v1.ShowBudgetRequest\x1a\x19.tacit.v1.ShowBudgetReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tacit/v1/budget.proto\x12\x08tacit.v1\x1a\x13tacit/v1/auth.proto\"h\n\x0bReservation\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.tacit.v1.ReservationState\x12\x16\n\x0erelease_sha256\x18\x03 \x01(\t\"X\n\x05\x41lert\x12\x11\n\tthreshold\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x61p_epsilon\x18\x02 \x01(\t\x12\x0f\n\x07\x65psilon\x18\x03 \x01(\t\x12\x16\n\x0ereservation_id\x18\x04 \x01(\t\"\xad\x01\n\x0b\x42udgetReply\x12*\n\x0breservation\x18\x01 \x01(\x0b\x32\x15.tacit.v1.Reservation\x12\x15\n\repsilon_spent\x18\x02 \x01(\t\x12\x12\n\naccountant\x18\x03 \x01(\t\x12\x0e\n\x06window\x18\x04 \x01(\r\x12\x16\n\x0ewindow_epsilon\x18\x05 \x01(\t\x12\x1f\n\x06\x61lerts\x18\x06 \x03(\x0b\x32\x0f.tacit.v1.Alert\"#\n\x12\x42udgetEntryRequest\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\"\'\n\x11ShowBudgetRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\"\xe0\x02\n\x0fShowBudgetReply\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x61p_epsilon\x18\x02 \x01(\t\x12\x14\n\x0ctarget_delta\x18\x03 \x01(\t\x12\x15\n\repsilon_spent\x18\x04 \x01(\t\x12\x12\n\naccountant\x18\x05 \x01(\t\x12+\n\x0creservations\x18\x06 \x03(\x0b\x32\x15.tacit.v1.Reservation\x12\x0e\n\x06window\x18\x07 \x01(\r\x12\x16\n\x0ewindow_epsilon\x18\x08 \x01(\t\x12\x1f\n\x06\x61lerts\x18\t \x03(\x0b\x32\x0f.tacit.v1.Alert\x12\x17\n\x0fstanding_sha256\x18\n \x01(\t\x12\x13\n\x0bledger_keys\x18\x0b \x01(\x0c\x12\x0c\n\x04unit\x18\x0c \x01(\t\x12\x1c\n\x14neighboring_relation\x18\r \x01(\t\x12\x13\n\x0btrust_level\x18\x0e \x01(\t*\x95\x01\n\x10ReservationState\x12!\n\x1dRESERVATION_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aRESERVATION_STATE_RESERVED\x10\x01\x12\x1f\n\x1bRESERVATION_STATE_COMMITTED\x10\x02\x12\x1d\n\x19RESERVATION_STATE_ABORTED\x10\x03\x32\x83\x02\n\rBudgetService\x12\x39\n\x07Reserve\x12\x17.tacit.v1.SignedRequest\x1a\x15.tacit.v1.BudgetReply\x12\x38\n\x06\x43ommit\x12\x17.tacit.v1.SignedRequest\x1a\x15.tacit.v1.BudgetReply\x12\x37\n\x05\x41\x62ort\x12\x17.tacit.v1.SignedRequest\x1a\x15.tacit.v1.BudgetReply\x12\x44\n\nShowBudget\x12\x1b.tacit.v1.ShowBudgetRequest\x1a\x19.tacit.v1.ShowBudgetReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tacit.v1.budget_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RESERVATIONSTATE']._serialized_start=776
-  _globals['_RESERVATIONSTATE']._serialized_end=925
+  _globals['_RESERVATIONSTATE']._serialized_start=862
+  _globals['_RESERVATIONSTATE']._serialized_end=1011
   _globals['_RESERVATION']._serialized_start=56
   _globals['_RESERVATION']._serialized_end=160
   _globals['_ALERT']._serialized_start=162
@@ -45,7 +45,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SHOWBUDGETREQUEST']._serialized_start=465
   _globals['_SHOWBUDGETREQUEST']._serialized_end=504
   _globals['_SHOWBUDGETREPLY']._serialized_start=507
-  _globals['_SHOWBUDGETREPLY']._serialized_end=773
-  _globals['_BUDGETSERVICE']._serialized_start=928
-  _globals['_BUDGETSERVICE']._serialized_end=1187
+  _globals['_SHOWBUDGETREPLY']._serialized_end=859
+  _globals['_BUDGETSERVICE']._serialized_start=1014
+  _globals['_BUDGETSERVICE']._serialized_end=1273
 # @@protoc_insertion_point(module_scope)

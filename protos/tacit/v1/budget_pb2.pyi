@@ -194,6 +194,10 @@ class ShowBudgetReply(_message.Message):
     WINDOW_EPSILON_FIELD_NUMBER: _builtins.int
     ALERTS_FIELD_NUMBER: _builtins.int
     STANDING_SHA256_FIELD_NUMBER: _builtins.int
+    LEDGER_KEYS_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    NEIGHBORING_RELATION_FIELD_NUMBER: _builtins.int
+    TRUST_LEVEL_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     cap_epsilon: _builtins.str
     target_delta: _builtins.str
@@ -202,7 +206,15 @@ class ShowBudgetReply(_message.Message):
     window: _builtins.int
     window_epsilon: _builtins.str
     standing_sha256: _builtins.str
-    """What a change of the account must refer to: hex digest of terms, revision and window."""
+    """What a change of the account must refer to: hex digest of ledger, terms, revision and window."""
+    ledger_keys: _builtins.bytes
+    """The ledger's keys.json, which it signed: its origin and public key are part of that digest."""
+    unit: _builtins.str
+    """What must stand beside each epsilon: privacy unit, neighbouring relation and trust level at
+    which everything spent composes.
+    """
+    neighboring_relation: _builtins.str
+    trust_level: _builtins.str
     @_builtins.property
     def reservations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reservation]: ...
     @_builtins.property
@@ -222,10 +234,14 @@ class ShowBudgetReply(_message.Message):
         window_epsilon: _builtins.str = ...,
         alerts: _abc.Iterable[Global___Alert] | None = ...,
         standing_sha256: _builtins.str = ...,
+        ledger_keys: _builtins.bytes = ...,
+        unit: _builtins.str = ...,
+        neighboring_relation: _builtins.str = ...,
+        trust_level: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "accountant", b"accountant", "alerts", b"alerts", "cap_epsilon", b"cap_epsilon", "epsilon_spent", b"epsilon_spent", "reservations", b"reservations", "standing_sha256", b"standing_sha256", "target_delta", b"target_delta", "window", b"window", "window_epsilon", b"window_epsilon"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "accountant", b"accountant", "alerts", b"alerts", "cap_epsilon", b"cap_epsilon", "epsilon_spent", b"epsilon_spent", "ledger_keys", b"ledger_keys", "neighboring_relation", b"neighboring_relation", "reservations", b"reservations", "standing_sha256", b"standing_sha256", "target_delta", b"target_delta", "trust_level", b"trust_level", "unit", b"unit", "window", b"window", "window_epsilon", b"window_epsilon"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,6 +28,7 @@ from tacit.server.budget.change_summary import summarise
 from tacit.server.budget.officers import AccountView, read_account
 from tacit.server.ledger.client import LedgerClient
 
+_NEIGHBORS = {"add_remove": "add/remove", "replace": "replace", "zero_out": "zero-out"}
 _CHANGE = click.argument("change")
 _REASON = click.option("--reason", required=True, help="One line for the record.")
 
@@ -67,6 +68,7 @@ def key(file: Path, name: str, person: str | None, as_json: bool) -> None:
 @click.option("--no-alerts", is_flag=True, help="Take all thresholds away.")
 @click.option("--window-days", type=int, help="Least days between refreshes; 0 for no window.")
 @click.option("--approver", multiple=True, metavar="KEY_ID", help="Approver; replaces all.")
+@click.option("--levels", metavar="LEVEL,…", help="Trust levels allowed, by comma; replaces all.")
 @click.option("--unit", help="Only user exists.")
 @click.option("--expires-hours", type=click.IntRange(1, 720), default=72, show_default=True)
 def propose(
@@ -107,6 +109,7 @@ def propose(
         print_json(_document(change, digest, what, index, signing_key))
         return
     click.echo(f"proposed: {what} (entry {index})")
+    click.echo(f"ledger    {_ledger(view)}")
     click.echo(f"change    {digest}")
     click.echo(f"Nothing changes until another approver runs: tacit budget approve {digest[:12]}")
 
@@ -185,6 +188,8 @@ def _terms(before: AccountTerms, asked: dict[str, Any]) -> AccountTerms:
         changes["alert_thresholds"] = asked["alert"]
     if asked["approver"]:
         changes["approvers"] = asked["approver"]
+    if asked["levels"] is not None:
+        changes["allowed_levels"] = tuple(asked["levels"].split(","))
     if asked["quota"]:
         changes["quotas"] = _quotas(dict(before.quotas), asked["quota"])
     if not changes:
@@ -207,9 +212,16 @@ def _quotas(quotas: dict[str, float], asked: tuple[str, ...]) -> dict[str, float
     return quotas
 
 
+def _ledger(view: AccountView) -> str:
+    """Name the ledger on which alone the signature holds."""
+    ledger = view.standing.ledger
+    return f"{ledger.origin}, key {ledger.public_key.hex()}"
+
+
 def _show(view: AccountView, proposal: Proposal) -> None:
     account = view.standing.account
     click.echo(f"Account {account.account_id}, population {account.population}")
+    click.echo(f"  ledger    {_ledger(view)}")
     click.echo(f"  change    {proposal.sha256}")
     click.echo(f"  what      {view.summaries[proposal.sha256]}")
     click.echo(f"  reason    {proposal.document.reason}")
@@ -240,13 +252,17 @@ def _answer(
                 "lifetime_epsilon": float(shown.epsilon_spent),
                 "cap_epsilon": float(shown.cap_epsilon),
                 "target_delta": float(shown.target_delta),
+                "unit": shown.unit,
+                "neighboring_relation": shown.neighboring_relation,
+                "trust_level": shown.trust_level,
             }
         )
         return
     click.echo(f"{what}: {summary} (entry {index})")
     click.echo(
         f"window {shown.window}: ε {shown.window_epsilon} of a cap of {shown.cap_epsilon}; "
-        f"lifetime ε {shown.epsilon_spent}, at δ {shown.target_delta}, per user, add/remove"
+        f"lifetime ε {shown.epsilon_spent}, at δ {shown.target_delta}, per {shown.unit}, "
+        f"{_NEIGHBORS[shown.neighboring_relation]}, at trust level {shown.trust_level}"
     )
 
 

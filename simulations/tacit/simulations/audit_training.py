@@ -49,7 +49,7 @@ from tacit.simulations.audit_canaries import (
 from tacit.simulations.audit_scores import CanaryEvidence
 from tacit.simulations.engine import integer_round_sum
 
-N_TRAINING_CANARIES = 10_000
+N_TRAINING_CANARIES = 2_000
 _POWER_RUNS = 40
 _SECRET_BYTES = 32
 _DIGEST = b"audit of a training".ljust(32, b"\0")

@@ -14,7 +14,7 @@ from tacit.privacy import budget as rules
 from tacit.privacy.accounting import EpsilonClaim, GaussianEvent, epsilon_bound
 from tacit.privacy.budget import BudgetAccount, Reservation, ReservationState
 from tacit.privacy.budget_documents import CommitDocument
-from tacit.privacy.budget_standing import AccountStanding
+from tacit.privacy.budget_standing import AccountStanding, LedgerIdentity
 from tacit.privacy.errors import BudgetConflict, BudgetExceeded
 from tacit.privacy.governance import GovernanceEntry
 from tacit.server.budget import rows as rows_module
@@ -100,7 +100,7 @@ def test_folded_it_is_decided_as_from_the_single_reservations(
 
 
 def standing_of(account: BudgetAccount) -> AccountStanding:
-    return AccountStanding.opened(account, 0)
+    return AccountStanding.opened(account, 0, LedgerIdentity("test.example/governance", bytes(32)))
 
 
 def outcome(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 
+from tacit.server.budget.change_summary import levels_in_words
 from tacit.server.budget.statement import AccountStatement
 from tacit.server.budget.timeline import BudgetStep
 
@@ -47,6 +48,7 @@ def _change(before: BudgetStep, step: BudgetStep, reason: str) -> str:
         f"{_day(step.recorded_at_ms)}: {step.name}; {proposed} proposed it, {approved} approved it "
         f"(“{reason}”)."
     )
+    levels = levels_in_words(before.allowed_levels, step.allowed_levels)
     meanings = [
         meaning
         for holds, meaning in (
@@ -63,6 +65,7 @@ def _change(before: BudgetStep, step: BudgetStep, reason: str) -> str:
                 f"stated before was at δ {before.target_delta!r} and compares with none stated "
                 "after. Tasks published at the old δ can spend no more.",
             ),
+            (bool(levels), f"{levels[:1].upper()}{levels[1:]}."),
         )
         if holds
     ]

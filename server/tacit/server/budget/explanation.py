@@ -56,12 +56,8 @@ def explain(statement: AccountStatement) -> tuple[tuple[str, str], ...]:
         (
             "Delta",
             f"δ = {account.target_delta!r} bounds the probability by which ε may be exceeded"
-            + (f"; it lies below 1/{cohort:,}, one over the largest cohort" if cohort else "")
-            + (
-                f"; it lies below 1/{account.population_size:,}, one over the population"
-                if account.population_size
-                else ""
-            )
+            + _beside(account.target_delta, cohort, "the largest cohort of its tasks")
+            + _beside(account.target_delta, account.population_size, "the population")
             + ".",
         ),
         (
@@ -97,17 +93,35 @@ def _unpaid(statement: AccountStatement) -> tuple[str, ...]:
     return (f"what tasks at trust level consent-only release: {', '.join(names)}",) if names else ()
 
 
+def _beside(delta: float, size: int | None, whom: str) -> str:
+    """Compare δ with one over a size; officers may have raised it since a task was published."""
+    if not size:
+        return ""
+    # As `AccountTerms` and tasks compare it.
+    lies = "lies" if delta * size < 1.0 else "does not lie"
+    return f"; it {lies} below 1/{size:,}, one over {whom}"
+
+
 def _claim(statement: AccountStatement) -> str:
     account, spent = statement.account, statement.spent
+    unpaid = [one.version for one in statement.releases if one.trust_level == CONSENT_ONLY]
+    beside = (
+        f"Released at trust level {CONSENT_ONLY}, with no claim at all, and in no figure here: "
+        f"version {', '.join(str(one) for one in unpaid)}. "
+        if unpaid
+        else ""
+    )
     if not any(one.counts for one in statement.reservations):
+        what = "nothing" if unpaid else "nothing was released and nothing"
         return (
             f"Nothing was spent yet of a cap of ε {account.cap_epsilon!r} at δ "
-            f"{account.target_delta!r}; so nothing was released and nothing is claimed."
-        )
+            f"{account.target_delta!r}; so {what} is claimed. {beside}"
+        ).rstrip()
     return (
-        f"Everything ever released from account {account.account_id} for population "
+        f"Everything ever released {'and paid for ' if unpaid else ''}from account "
+        f"{account.account_id} for population "
         f"{account.population} is, together, at most ({spent.epsilon!r}, {account.target_delta!r})"
-        f"-DP: lifetime ε. {_capped(statement)}"
+        f"-DP: lifetime ε. {beside}{_capped(statement)}"
         f"{_odds(spent.epsilon, spent.neighboring_relation)}"
         f"{_open(statement)}"
     )

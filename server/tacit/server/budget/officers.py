@@ -1,13 +1,14 @@
 """What an officer reads before signing: an account and its proposals, from a running ledger's log.
 
 Signatures are not checked here, which `tacit budget show` and `tacit ledger verify` do. What an
-officer signs is bound all the same: a change names the digest of the standing it is about, and an
-approval the digest of the change, both computed here from what was shown.
+officer signs is bound all the same: a change names the digest of the standing it is about, which
+the ledger's origin and public key are part of, and an approval the digest of the change, both
+computed here from what was shown. That the ledger of this key signed what is shown is checked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tacit.privacy.account_change_documents import (
@@ -17,11 +18,15 @@ from tacit.privacy.account_change_documents import (
 )
 from tacit.privacy.account_documents import AccountDocument
 from tacit.privacy.budget_changes import Proposal, ProposalState, decided, take_effect
-from tacit.privacy.budget_standing import AccountStanding
+from tacit.privacy.budget_standing import AccountStanding, LedgerIdentity
+from tacit.privacy.checkpoint import verify_checkpoint
 from tacit.privacy.governance import GovernanceEntry
+from tacit.privacy.merkle import MerkleTree, leaf_hash
 from tacit.server.budget.change_summary import summarise
 from tacit.server.errors import FailedPrecondition, NotFound
 from tacit.server.ledger.client import LedgerClient
+from tacit.server.ledger.keys import PublicKeys
+from tacit.v1 import ledger_pb2
 
 _MIN_PREFIX = 6
 
@@ -61,16 +66,23 @@ def read_account(client: LedgerClient, account_id: str | None) -> AccountView:
 
     Raises:
         NotFound: There is none of that name, none at all, or several and none is named.
-        FailedPrecondition: The ledger's log and what it says of the account disagree.
+        FailedPrecondition: The ledger's log and what it says of the account disagree, or its last
+            checkpoint is not of this log.
+        BadSignature: The ledger signed neither its keys nor that checkpoint.
     """
-    views = account_views(_entries(client))
-    if account_id is None and len(views) == 1:
-        (account_id,) = views
-    if account_id is None or account_id not in views:
-        names = ", ".join(views) or "none"
-        raise NotFound(f"expected the name of one account; the ledger has: {names}")
-    view = views[account_id]
-    if client.show_budget(account_id).standing_sha256 != view.standing.digest():
+    note = client.checkpoint(ledger_pb2.LOG_GOVERNANCE).checkpoint
+    entries = list(_entries(client))
+    found = [GovernanceEntry.parse(data) for data in entries]
+    names = [str(one.body.get("account_id")) for one in found if one.kind == "account"]
+    if account_id is None and len(names) == 1:
+        (account_id,) = names
+    if account_id is None or account_id not in names:
+        listed = ", ".join(names) or "none"
+        raise NotFound(f"expected the name of one account; the ledger has: {listed}")
+    shown = client.show_budget(account_id)
+    ledger = PublicKeys.parse(shown.ledger_keys).identity
+    view = account_views(_signed_by(ledger, note, entries), ledger).get(account_id)
+    if view is None or shown.standing_sha256 != view.standing.digest():
         raise FailedPrecondition(
             f"account {account_id}: the ledger states other terms than its log gives; verify it "
             "before signing anything"
@@ -78,8 +90,8 @@ def read_account(client: LedgerClient, account_id: str | None) -> AccountView:
     return view
 
 
-def account_views(entries: Iterable[bytes]) -> dict[str, AccountView]:
-    """Return account id to what the entries tell of it.
+def account_views(entries: Iterable[bytes], ledger: LedgerIdentity) -> dict[str, AccountView]:
+    """Return account id to what the entries of a ledger tell of it.
 
     Raises:
         FailedPrecondition: An entry is about an account or a change that none before it opened.
@@ -90,7 +102,7 @@ def account_views(entries: Iterable[bytes]) -> dict[str, AccountView]:
         entry = GovernanceEntry.parse(data)
         if entry.kind == "account":
             account = AccountDocument.from_json(entry.body).account()
-            standing = AccountStanding.opened(account, entry.recorded_at_ms)
+            standing = AccountStanding.opened(account, entry.recorded_at_ms, ledger)
             views[account.account_id] = AccountView(standing)
         elif entry.kind.startswith("account."):
             try:
@@ -127,6 +139,23 @@ def _apply(views: dict[str, AccountView], entry: GovernanceEntry) -> None:
             entry.signer,
             entry.recorded_at_ms,
         )
+
+
+def _signed_by(ledger: LedgerIdentity, note: bytes, entries: Sequence[bytes]) -> Sequence[bytes]:
+    """Return the entries that a checkpoint covers, which the named ledger must have signed.
+
+    So nobody passes off a log of their own making under the name and keys of another ledger.
+    """
+    checkpoint = verify_checkpoint(note, ledger.origin, ledger.origin, ledger.public_key)
+    covered, tree = entries[: checkpoint.size], MerkleTree()
+    for data in covered:
+        tree.append(leaf_hash(data))
+    if (tree.size, tree.root()) != (checkpoint.size, checkpoint.root):
+        raise FailedPrecondition(
+            f"the ledger shows entries that are not those of its checkpoint as {ledger.origin}; "
+            "verify it before signing anything"
+        )
+    return covered
 
 
 def _entries(client: LedgerClient) -> Iterable[bytes]:

@@ -73,6 +73,10 @@ class BudgetService(budget_pb2_grpc.BudgetServiceServicer):
             window_epsilon=encode_real(window.epsilon),
             alerts=[_alert(one) for one in standing.alerts],
             standing_sha256=standing.digest(),
+            ledger_keys=self._node.signed_keys,
+            unit=claim.unit,
+            neighboring_relation=claim.neighboring_relation,
+            trust_level=claim.trust_level,
         )
 
     def _answer(

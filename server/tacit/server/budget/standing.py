@@ -10,15 +10,42 @@ from tacit.privacy.account_change_documents import ChangeDocument
 from tacit.privacy.account_documents import AccountDocument, terms_from_json, terms_to_json
 from tacit.privacy.budget import BudgetAccount
 from tacit.privacy.budget_changes import Proposal, ProposalState
-from tacit.privacy.budget_standing import AccountStanding, Alert
+from tacit.privacy.budget_standing import AccountStanding, Alert, LedgerIdentity
 from tacit.privacy.canonical import Fields, Json, canonical_json, encode_real, parse_canonical
 from tacit.privacy.governance import GovernanceEntry
 from tacit.server.errors import NotFound
 from tacit.server.ledger.tables import account_changes, account_standings, accounts
 
 
-def load_standing(connection: Connection, account_id: str) -> AccountStanding:
-    """Read where an account stands; raises `NotFound`."""
+def load_account(connection: Connection, account_id: str) -> BudgetAccount:
+    """Read an account under the terms in force; raises `NotFound`."""
+    opened, document = _stored(connection, account_id)
+    return opened if document is None else _in_force(document, opened)
+
+
+def load_standing(
+    connection: Connection, account_id: str, ledger: LedgerIdentity
+) -> AccountStanding:
+    """Read where an account stands.
+
+    Args:
+        connection: A transaction.
+        account_id: Which one.
+        ledger: Whose database this is; rows do not repeat it.
+
+    Raises:
+        NotFound: There is no such account.
+    """
+    opened, document = _stored(connection, account_id)
+    if document is None:  # of a database from before accounts could change: it never did
+        return AccountStanding.opened(opened, 0, ledger)
+    return _decode(document, opened, ledger)
+
+
+def _stored(
+    connection: Connection, account_id: str
+) -> tuple[BudgetAccount, dict[str, Json] | None]:
+    """Read an account as it was opened, and the document of its standing where there is one."""
     opened = connection.execute(
         select(accounts.c.body).where(accounts.c.account_id == account_id)
     ).scalar_one_or_none()
@@ -28,9 +55,7 @@ def load_standing(connection: Connection, account_id: str) -> AccountStanding:
     body = connection.execute(
         select(account_standings.c.body).where(account_standings.c.account_id == account_id)
     ).scalar_one_or_none()
-    if body is None:  # of a database from before accounts could change: it never did
-        return AccountStanding.opened(account, 0)
-    return _decode(parse_canonical(body), account)
+    return account, None if body is None else parse_canonical(body)
 
 
 def save_standing(connection: Connection, standing: AccountStanding) -> None:
@@ -90,14 +115,21 @@ def _encode(standing: AccountStanding) -> dict[str, Json]:
     }
 
 
-def _decode(document: dict[str, Json], opened: BudgetAccount) -> AccountStanding:
-    terms = document.pop("terms", None)
-    account = opened
-    if isinstance(terms, dict):
-        read = terms_from_json(terms, "standing.terms")
-        account = BudgetAccount.under(opened.account_id, opened.population, read)
-    fields = Fields(document, "standing")
+def _in_force(document: dict[str, Json], opened: BudgetAccount) -> BudgetAccount:
+    terms = document.get("terms")
+    if not isinstance(terms, dict):
+        return opened
+    read = terms_from_json(terms, "standing.terms")
+    return BudgetAccount.under(opened.account_id, opened.population, read)
+
+
+def _decode(
+    document: dict[str, Json], opened: BudgetAccount, ledger: LedgerIdentity
+) -> AccountStanding:
+    account = _in_force(document, opened)
+    fields = Fields({k: v for k, v in document.items() if k != "terms"}, "standing")
     standing = AccountStanding(
+        ledger=ledger,
         account=account,
         revision=fields.integer("revision", 0),
         window=fields.integer("window", 1),

@@ -39,6 +39,7 @@ from tacit.server.budget.rows import reservation_of as reservation_of
 from tacit.server.budget.standing import load_standing, save_standing
 from tacit.server.errors import AlreadyExists, Exhausted, FailedPrecondition, NotFound
 from tacit.server.ledger.database import retried
+from tacit.server.ledger.level_rules import check_allowed
 from tacit.server.ledger.log import Logs
 from tacit.server.ledger.tables import tasks
 
@@ -100,8 +101,9 @@ class BudgetStore:
         Raises:
             BadDocument: if the body is malformed.
             NotFound: if account or task are unknown.
-            FailedPrecondition: if the task does not pay from this account, has expired, plans
-                another noise multiplier for the round, or has spent on the round before.
+            FailedPrecondition: if the task does not pay from this account, is of a trust level
+                that the terms in force do not allow, has expired, plans another noise multiplier
+                for the round, or has spent on the round before.
             AlreadyExists: if the key or the id stands for another reservation.
             Exhausted: if the cap or the quota would be passed; nothing is recorded then.
         """
@@ -109,7 +111,7 @@ class BudgetStore:
         new = reservation_of(document)
         self._accountant.wait_until_ready()
         with self._logs.writing() as connection:
-            standing = load_standing(connection, document.account_id)
+            standing = load_standing(connection, document.account_id, self._logs.identity)
             account = standing.account
             composition = self._composition(connection, standing)
             # All that its name and key can collide with; the rest only has to be composed.
@@ -160,7 +162,7 @@ class BudgetStore:
         self._accountant.wait_until_ready()
         with self._logs.writing() as connection:
             held = load_reservation(connection, document.reservation_id)
-            standing = load_standing(connection, held.account_id)
+            standing = load_standing(connection, held.account_id, self._logs.identity)
             account = standing.account
             composition = self._composition(connection, standing)
             try:
@@ -196,7 +198,7 @@ class BudgetStore:
         self._accountant.wait_until_ready()
         with self._logs.writing() as connection:
             held = load_reservation(connection, document.reservation_id)
-            standing = load_standing(connection, held.account_id)
+            standing = load_standing(connection, held.account_id, self._logs.identity)
             composition = self._composition(connection, standing)
             try:
                 aborted = rules.abort(held)
@@ -224,7 +226,7 @@ class BudgetStore:
             NotFound: if there is no such account.
         """
         with self._logs.database.reading() as connection:
-            standing = load_standing(connection, account_id)
+            standing = load_standing(connection, account_id, self._logs.identity)
             held = load_reservations(connection, account_id)
         lifetime = self._claim(rules.composed_events(held), standing.account)
         counted = rules.composed_events(standing.in_window(held))
@@ -309,7 +311,7 @@ class BudgetStore:
 
 
 def check_planned(document: ReserveDocument, account: BudgetAccount, task: TaskManifest) -> None:
-    """Check that a task plans exactly this spend on this account.
+    """Check that a task plans exactly this spend on this account, at a level its terms allow now.
 
     Raises:
         FailedPrecondition: naming what differs.
@@ -320,6 +322,7 @@ def check_planned(document: ReserveDocument, account: BudgetAccount, task: TaskM
         raise FailedPrecondition(f"task {task.task_id}: pays from another account or purpose")
     if task.population != account.population or task.target_delta != account.target_delta:
         raise FailedPrecondition(f"task {task.task_id}: of another population or delta")
+    check_allowed(task, account)
     plan = {plan.round_id: plan for plan in task.rounds}.get(document.round_id)
     planned = None if plan is None else task.event(plan)
     if plan is None or planned is None:
@@ -360,8 +363,3 @@ def check_round_is_free(document: ReserveDocument, spent_on_round: set[str]) -> 
         raise FailedPrecondition(
             f"{document.reservation_id}: round {document.round_id} of its task was reserved before"
         )
-
-
-def load_account(connection: Connection, account_id: str) -> BudgetAccount:
-    """Read an account under the terms in force; raises `NotFound`."""
-    return load_standing(connection, account_id).account

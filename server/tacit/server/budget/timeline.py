@@ -35,7 +35,7 @@ class BudgetStep:
         released_epsilon: Lifetime, of what is committed after it.
         window: The window after it.
         window_epsilon: Of what counts in that window.
-        cap_epsilon, target_delta: In force after it.
+        cap_epsilon, target_delta, allowed_levels: In force after it.
         alerts: Thresholds that the window reached by it.
         change_sha256: Of an officer's entry, the change; empty for other kinds.
         officers: Who proposed it, then who approved or rejected it.
@@ -55,6 +55,7 @@ class BudgetStep:
     window_epsilon: float
     cap_epsilon: float
     target_delta: float
+    allowed_levels: tuple[str, ...]
     alerts: tuple[float, ...]
     change_sha256: str
     officers: tuple[str, ...]
@@ -99,7 +100,11 @@ class _Timeline:
         self._held: dict[str, list[Reservation]] = {}
         self._summaries: dict[str, str] = {}
         self._accounts = AccountReplay(
-            self._standings, self._proposals, self._held, officers_of(keys.principals)
+            self._standings,
+            self._proposals,
+            self._held,
+            officers_of(keys.principals),
+            keys.identity,
         )
 
     def entry(self, index: int, entry: GovernanceEntry) -> None:
@@ -132,6 +137,7 @@ class _Timeline:
                 window_epsilon=window.epsilon,
                 cap_epsilon=standing.account.cap_epsilon,
                 target_delta=delta,
+                allowed_levels=standing.account.allowed_levels,
                 alerts=alerts,
                 change_sha256=event.change_sha256,
                 officers=self._officers(event.change_sha256),

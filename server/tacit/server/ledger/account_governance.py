@@ -80,7 +80,8 @@ class AccountGovernance:
             insert(accounts),
             {"account_id": document.account_id, "body": body, "position": position},
         )
-        save_standing(connection, AccountStanding.opened(account, entry.recorded_at_ms))
+        at_ms, ledger = entry.recorded_at_ms, self._logs.identity
+        save_standing(connection, AccountStanding.opened(account, at_ms, ledger))
         return position
 
     def propose(self, connection: Connection, entry: GovernanceEntry) -> int:
@@ -93,7 +94,7 @@ class AccountGovernance:
             FailedPrecondition: delta would not lie below one over the enrolled devices.
         """
         document = ChangeDocument.from_json(entry.body)
-        standing = load_standing(connection, document.account_id)
+        standing = load_standing(connection, document.account_id, self._logs.identity)
         proposal = proposal_of(entry, document)
         known = load_proposal(connection, proposal.sha256)
         if known is not None:
@@ -164,7 +165,7 @@ class AccountGovernance:
     def _find(
         self, connection: Connection, account_id: str, change_sha256: str
     ) -> tuple[AccountStanding, Proposal]:
-        standing = load_standing(connection, account_id)
+        standing = load_standing(connection, account_id, self._logs.identity)
         proposal = load_proposal(connection, change_sha256)
         if proposal is None or proposal.document.account_id != account_id:
             raise NotFound(f"account {account_id}: there is no proposed change {change_sha256}")

@@ -18,7 +18,7 @@ from tacit.privacy.task import TaskManifest
 from tacit.privacy.trust import CONSENT_ONLY
 from tacit.server.budget.accountant import Accountant, same_epsilon
 from tacit.server.budget.rows import load_named, spent_on_task
-from tacit.server.budget.store import load_account
+from tacit.server.budget.standing import load_account
 from tacit.server.errors import AlreadyExists, FailedPrecondition, InvalidRequest
 from tacit.server.ledger.account_governance import AccountGovernance
 from tacit.server.ledger.database import retried

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from tacit.privacy.budget_standing import LedgerIdentity
 from tacit.privacy.canonical import Fields, Json, canonical_json, parse_canonical
 from tacit.privacy.errors import BadDocument
 from tacit.privacy.signatures import SigningKey, verify
@@ -31,6 +32,11 @@ class PublicKeys:
     ledger_key: bytes
     origins: Mapping[str, str]
     principals: tuple[Principal, ...]
+
+    @property
+    def identity(self) -> LedgerIdentity:
+        """Which ledger this is, for what officers sign."""
+        return LedgerIdentity(self.origins[GOVERNANCE], self.ledger_key)
 
     def principal(self, key_id: str) -> Principal | None:
         """Return whose key has this id, the ledger itself among them; None for none."""

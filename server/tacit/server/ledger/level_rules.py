@@ -39,6 +39,18 @@ def check_level(task: TaskManifest, account: BudgetAccount | None) -> None:
             f"task {task.task_id}: expected budget account {account.account_id}, which population "
             f"{task.population} has"
         )
+    check_allowed(task, account)
+
+
+def check_allowed(task: TaskManifest, account: BudgetAccount) -> None:
+    """Check that the terms in force allow the trust level of a task.
+
+    A task is asked when it is published and again at each spend, for officers may have taken its
+    level away in between.
+
+    Raises:
+        FailedPrecondition: if they do not.
+    """
     if task.trust_level not in account.allowed_levels:
         raise FailedPrecondition(
             f"task {task.task_id}: trust level {task.trust_level} is not allowed by account "

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
+from tacit.privacy.budget_standing import LedgerIdentity
 from tacit.privacy.checkpoint import Checkpoint, sign, verify_checkpoint
 from tacit.privacy.errors import BadSignature
 from tacit.privacy.merkle import MerkleTree, leaf_hash
@@ -217,12 +218,14 @@ class Logs:
     Attributes:
         database: where everything is stored.
         governance, consent: the logs.
+        identity: which ledger this is, for what officers sign.
     """
 
     def __init__(self, database: Database, origins: Mapping[str, str], key: SigningKey) -> None:
         """Load both logs; raises `StateCorrupt` if a stored log contradicts its checkpoint."""
         self._lock = threading.RLock()
         self.database = database
+        self.identity = LedgerIdentity(origins[GOVERNANCE], key.public_key)
         self.governance = MerkleLog(GOVERNANCE, origins[GOVERNANCE], key, self._lock)
         self.consent = MerkleLog(CONSENT, origins[CONSENT], key, self._lock)
         with database.reading() as connection:

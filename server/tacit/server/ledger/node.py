@@ -47,6 +47,7 @@ class LedgerNode:
 
     Attributes:
         database, logs, anchor: where everything is stored, and what is remembered of it elsewhere.
+        signed_keys: what `keys.json` holds.
         consent, consent_map, erasure, governance, budget, registry, blobs, accountant: the stores.
     """
 
@@ -74,7 +75,8 @@ class LedgerNode:
             self.anchor = Anchor(config.anchor_dir, logs, key.public_key)
             self.logs.on_commit(self.anchor.follow)
             self.logs.witness(config.witnesses)
-            publish_keys(config.state_dir, key, config.origins, config.principals)
+            keys = publish_keys(config.state_dir, key, config.origins, config.principals)
+            self.signed_keys = keys.sign(key)
             self.accountant = Accountant()
             self.blobs = BlobStore(config.state_dir / "blobs")
             self.registry = DeviceRegistry(self.database, random_bytes)

@@ -101,7 +101,11 @@ class _Replay:
         # Task digest → reservation → round.
         self._of_task: dict[str, dict[str, int]] = {}
         accounts = AccountReplay(
-            history.standings, history.proposals, history.reservations, officers_of(keys.principals)
+            history.standings,
+            history.proposals,
+            history.reservations,
+            officers_of(keys.principals),
+            keys.identity,
         )
         # Digest of a task that spends nothing → rounds on record.
         self._unpaid_rounds: dict[str, set[int]] = {}

@@ -22,7 +22,7 @@ from tacit.privacy.budget_changes import (
     decided,
     take_effect,
 )
-from tacit.privacy.budget_standing import AccountStanding
+from tacit.privacy.budget_standing import AccountStanding, LedgerIdentity
 from tacit.privacy.errors import BadDocument
 from tacit.privacy.governance import GovernanceEntry
 from tacit.server.ledger.account_governance import check_account, proposal_of
@@ -39,6 +39,7 @@ class AccountReplay:
         proposals: hex digest → proposal; written here.
         reservations: account id → all of its reservations; a new account gets an empty list.
         officers: everyone who ever was one of this ledger.
+        ledger: which one it is; changes that officers agreed on another are refused.
     """
 
     def __init__(
@@ -47,11 +48,13 @@ class AccountReplay:
         proposals: MutableMapping[str, Proposal],
         reservations: MutableMapping[str, list[Reservation]],
         officers: Officers,
+        ledger: LedgerIdentity,
     ) -> None:
         self._standings = standings
         self._proposals = proposals
         self._reservations = reservations
         self._officers = officers
+        self._ledger = ledger
 
     def open(self, entry: GovernanceEntry) -> None:
         """Open an account; a second one of its population counts too, and is a finding."""
@@ -59,7 +62,9 @@ class AccountReplay:
         if account.account_id in self._standings:
             raise BadDocument(f"account {account.account_id} was opened before")
         others = [one.account for one in self._standings.values()]
-        self._standings[account.account_id] = AccountStanding.opened(account, entry.recorded_at_ms)
+        self._standings[account.account_id] = AccountStanding.opened(
+            account, entry.recorded_at_ms, self._ledger
+        )
         self._reservations[account.account_id] = []
         check_account(account, others)
         check_opening(account, self._officers)
