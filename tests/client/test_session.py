@@ -343,6 +343,10 @@ def _open(folder: Path, **options: Any) -> Personalizer:
 open_device, shop_catalogue = _open, _catalogue  # for the tests of trust levels
 
 
+def other_context() -> bytes:
+    return pack_arrays(_context(1))
+
+
 @pytest.fixture
 def device(tmp_path: Path) -> Iterator[Personalizer]:
     with _open(tmp_path) as opened:

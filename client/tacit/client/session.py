@@ -159,6 +159,9 @@ class DeviceSession:
         draws for one round would cost twice. Where consent was withdrawn in between, they may not
         be sent any more and no others may be drawn, so the round is refused.
 
+        Threads that ask at once for one round get the bytes of whichever entered it first; what the
+        others computed, noise included, is dropped unseen.
+
         Raises:
             OfferRefused: if the context is not the one the header names, or not the one this round
                 had when the device first answered it, or consent is gone.
@@ -192,22 +195,22 @@ class DeviceSession:
         data = vector.astype("<i2").tobytes()
         if level == LOCAL:
             answer = data = noised(vector, offer).astype("<i4").tobytes()
-        device.participation.enter(
-            Participation(
-                task_sha256=offer.header.task_sha256,
-                round_id=offer.plan.round_id,
-                context_sha256=offer.header.context_sha256,
-                noise_multiplier=offer.plan.noise_multiplier,
-                signals=tuple(sorted(signals)),
-                events_through=through,
-                entered_at_ms=now_ms,
-                trust_level=level,
-                sensitivity=2 * offer.plan.integer_norm if level == LOCAL else 0,
-                purpose=offer.manifest.purpose,
-                task_id=offer.manifest.task_id,
-            ),
-            answer,
+        entry = Participation(
+            task_sha256=offer.header.task_sha256,
+            round_id=offer.plan.round_id,
+            context_sha256=offer.header.context_sha256,
+            noise_multiplier=offer.plan.noise_multiplier,
+            signals=tuple(sorted(signals)),
+            events_through=through,
+            entered_at_ms=now_ms,
+            trust_level=level,
+            sensitivity=2 * offer.plan.integer_norm if level == LOCAL else 0,
+            purpose=offer.manifest.purpose,
+            task_id=offer.manifest.task_id,
         )
+        if device.participation.enter(entry, answer) is not entry and entered is None:
+            # Another thread entered the round meanwhile: answer as it stands, or not at all.
+            return self.contribution(offer, context)
         # A crash from here on costs exposure that may not have happened, never the reverse.
         return data
 
