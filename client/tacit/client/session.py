@@ -109,7 +109,7 @@ class DeviceSession:
         consent that is not on record, nor let a withdrawal wait behind a round.
 
         Then the ledger shows that it goes by those decisions and no older ones (`Freshness`), and
-        the gateway that it did when it made the offer.
+        the gateway that it did when it made the offer, for exactly the signals permitted.
 
         The ten steps are named in `verify_entry` and `accept_offer`.
 
@@ -139,7 +139,9 @@ class DeviceSession:
             self._device.participation,
             self._device.clock_ms(),
         )
-        return accept_offer(answer.offer, entry, self._trust, standing)
+        offer = accept_offer(answer.offer, entry, self._trust, standing)
+        self._freshness.check_signals(offer.capability, offer.signals)
+        return offer
 
     def fetch_context(self, offer: Offer) -> bytes:
         """Fetch the round's public context; `contribution` checks it against the signed header."""
