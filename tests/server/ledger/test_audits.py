@@ -16,7 +16,8 @@ from tacit.privacy.audit import AuditDocument, AuditTest
 from tacit.privacy.errors import BadDocument
 from tacit.privacy.merkle import leaf_hash, root
 from tacit.server.errors import AlreadyExists, FailedPrecondition, PermissionDenied
-from tacit.server.ledger.export import export_ledger
+from tacit.server.ledger.contents import read_node
+from tacit.server.ledger.export import write_export
 
 
 def record(deployment: Any, task: Any, **changes: Any) -> AuditDocument:
@@ -47,7 +48,7 @@ def test_recorded_once_verified_and_shown(deployment: Any, tmp_path: Path) -> No
     (shown,) = report.audits
     assert (shown.report_sha256, shown.statement) == (audit.report_sha256, audit.statement)
     export = tmp_path / "export"
-    export_ledger(deployment.state_dir, export)
+    write_export(read_node(deployment.config), export)
     listed = CliRunner().invoke(ledger, ["show", str(export)], env={"COLUMNS": "250"})
     assert f"abababababababab…: {audit.statement}" in listed.output
     verified = CliRunner().invoke(ledger, ["verify", str(export)])
