@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ from tacit.client import (
     Personalizer,
     PolicyRefused,
 )
+from tacit.client import session as session_module
+from tacit.client.offers import Offer
 from tacit.client.participation import Participation
 from tacit.client.profile import profile
 from tacit.client.terms import NOTICE_TEXTS, terms_for
@@ -96,6 +99,107 @@ def contribute(device: Personalizer, world: World, level: str, round_id: int = 1
     offer = talk.check_in()
     assert offer is not None
     talk.contribute(offer)
+
+
+# --- one round, two threads
+
+
+def race(
+    device: Personalizer,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    *contexts: bytes,
+    one_enters_first: bool = False,
+) -> list[bytes | OfferRefused | None]:
+    """Answer one round on two threads, neither of which sees the other's entry when it begins.
+
+    Both have computed their vector before either goes on; with `one_enters_first`, the first has
+    then returned before the second goes on.
+    """
+    offers: list[Offer] = []
+    for context in contexts:
+        world.context = context
+        offer = session(device, world).check_in()
+        assert offer is not None
+        offers.append(offer)
+    computed, returned = threading.Barrier(2), threading.Event()
+    once = threading.local()
+
+    def meet(real: Any) -> Any:
+        def run(*arguments: Any) -> Any:
+            made = real(*arguments)
+            if not getattr(once, "met", False):
+                once.met = True
+                computed.wait(30)
+                if one_enters_first and threading.current_thread().name == "1":
+                    assert returned.wait(30)
+            return made
+
+        return run
+
+    name = "noised" if offers[0].manifest.trust_level == "local" else "compute"
+    monkeypatch.setattr(session_module, name, meet(getattr(session_module, name)))
+    out: list[bytes | OfferRefused | None] = [None, None]
+
+    def go(number: int) -> None:
+        try:
+            talk = session(device, world)
+            out[number] = talk.contribution(offers[number], contexts[number])
+        except OfferRefused as error:
+            out[number] = error
+        if number == 0:
+            returned.set()
+
+    threads = [threading.Thread(target=go, args=(n,), name=str(n)) for n in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return out
+
+
+@pytest.mark.parametrize("one_enters_first", [True, False])
+def test_two_threads_send_one_draw_of_local_noise(
+    world: World,
+    opened: Callable[..., Personalizer],
+    monkeypatch: pytest.MonkeyPatch,
+    one_enters_first: bool,
+) -> None:
+    with opened() as device:
+        world.publish_task(task(world, "local"))
+        context = world.context
+        first, second = race(
+            device, world, monkeypatch, context, context, one_enters_first=one_enters_first
+        )
+        assert isinstance(first, bytes)
+        assert first == second
+        assert len(device.participation.entries()) == 1
+        # … and it is the one that is kept, for whoever asks again.
+        assert answer(device, world) == first
+
+
+@pytest.mark.parametrize("one_enters_first", [True, False])
+def test_two_threads_with_two_contexts_get_one_vector(
+    world: World,
+    opened: Callable[..., Personalizer],
+    monkeypatch: pytest.MonkeyPatch,
+    one_enters_first: bool,
+) -> None:
+    with opened() as device:
+        world.publish_task(task(world, "central"))
+        out = race(
+            device,
+            world,
+            monkeypatch,
+            world.context,
+            servers.other_context(),
+            one_enters_first=one_enters_first,
+        )
+        refused = [one for one in out if isinstance(one, OfferRefused)]
+        assert len([one for one in out if isinstance(one, bytes)]) == 1
+        assert len(refused) == 1
+        assert "with another context" in str(refused[0])
+        assert len(device.participation.entries()) == 1
 
 
 # --- what leaves

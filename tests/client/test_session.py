@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,7 @@ from tacit.client.wire import (
 )
 from tacit.privacy.accounting import GaussianEvent, epsilon_bound
 from tacit.privacy.arrays import pack_arrays
+from tacit.privacy.canonical import Json
 from tacit.privacy.capability import Capability, issue, read_unverified
 from tacit.privacy.checkpoint import Checkpoint, sign
 from tacit.privacy.consent import ConsentEvent
@@ -283,11 +284,15 @@ class World:
         return CheckIn(offer, "", 0)
 
     def _capability(self, header: RoundHeader) -> bytes:
+        assert self.offered is not None
+        body = self.offered.body
+        latest = [e for e in self.consents if e.purpose == body["purpose"]][-1:]
+        asked = cast("dict[str, Json]", body["signals"])
         leave = Capability(
             device_id="device",
             task_sha256=header.task_sha256,
             round_id=header.round_id,
-            signals=("product_view",),
+            signals=tuple(sorted(s for e in latest for s in e.signals if s in asked)),
             consent_sequence=len(self.consents),
             map_epoch=self.epochs,
             expires_at_ms=NOW_MS + 1,
@@ -341,6 +346,10 @@ def _open(folder: Path, **options: Any) -> Personalizer:
 
 
 open_device, shop_catalogue = _open, _catalogue  # for the tests of trust levels
+
+
+def other_context() -> bytes:
+    return pack_arrays(_context(1))
 
 
 @pytest.fixture
@@ -1128,6 +1137,23 @@ def test_an_offer_by_an_older_state_is_refused(
     world.capability_change = dict(change)
     with pytest.raises(OfferRefused, match="freshness: admitted by map epoch"):
         session.check_in()
+
+
+@pytest.mark.parametrize(
+    "signals", [("cart_add", "product_view", "purchase"), ("product_view",), ()]
+)
+def test_an_offer_for_other_signals_than_permitted_is_refused(
+    session: DeviceSession, world: World, signals: tuple[str, ...]
+) -> None:
+    """A gateway that was shown another state, as new as the device's, is found out by it."""
+    world.publish_task()
+    offer = session.check_in()
+    assert offer is not None
+    assert set(signals) != offer.signals
+    world.capability_change = {"signals": signals}
+    with pytest.raises(OfferRefused, match="freshness: admitted for"):
+        session.check_in()
+    assert world.contributions == []
 
 
 def test_an_offer_by_a_newer_epoch_is_verified_at_that_epoch(

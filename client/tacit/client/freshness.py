@@ -134,6 +134,26 @@ class Freshness:
                 f"{own.recorded} decisions"
             )
 
+    def check_signals(self, capability: bytes, permitted: frozenset[str]) -> None:
+        """Check that the gateway admitted this device for exactly what the person permits.
+
+        Args:
+            capability: of the offer.
+            permitted: the signals the task asks for and the person permits it, now.
+
+        Raises:
+            OfferRefused: if it names other signals, or cannot be read.
+        """
+        try:
+            admitted = frozenset(read_unverified(capability).signals)
+        except PrivacyError as error:
+            raise OfferRefused(f"freshness: {error}") from None
+        if admitted != permitted:
+            raise OfferRefused(
+                f"freshness: admitted for {', '.join(sorted(admitted)) or 'no signal'}, "
+                f"expected what is permitted: {', '.join(sorted(permitted))}"
+            )
+
     def _accept(self, answer: StateProof, own: Standing) -> MapEpoch:
         if answer.epoch is None or len(answer.proofs) != len(own.entries):
             raise RollbackRefused("consent map: the ledger has no epoch, or not every proof")

@@ -120,30 +120,34 @@ class ParticipationLog:
                 next such round, so that no crash can make this device draw twice for one round.
 
         Returns:
-            The entry that stands: the first one, if the round was entered before.
+            The entry that stands: the first one, if the round was entered before, be it by another
+            thread a moment ago. Only if it is the very object given may what was computed for it
+            leave.
         """
-        found = self.find(entry.task_sha256, entry.round_id)
-        if found is not None:
-            return found
-        entries = self.entries()
-        sequence = len(entries) + 1
-        sealer = self._store.sealer
-        with self._store.power_safe() as connection:
-            connection.execute(
-                "INSERT INTO participation VALUES (?, ?, ?, ?)",
-                (
-                    sequence,
-                    self._store.epoch,
-                    sealer.tag("round", f"{entry.task_sha256}/{entry.round_id}"),
-                    sealer.seal(_KIND, sequence, entry.to_bytes()),
-                ),
-            )
-            if answer is not None:
-                name = _answer_name(entry.task_sha256, entry.round_id)
-                content = struct.pack("<I", len(name)) + name + answer
-                self._facts.put_within(connection, _ANSWER, content)
-        entries.append(entry)
-        return entry
+        # One hold of the store's lock, from the look to the memory of it: no thread comes between.
+        with self._store.reading():
+            found = self.find(entry.task_sha256, entry.round_id)
+            if found is not None:
+                return found
+            entries = self.entries()
+            sequence = len(entries) + 1
+            sealer = self._store.sealer
+            with self._store.power_safe() as connection:
+                connection.execute(
+                    "INSERT INTO participation VALUES (?, ?, ?, ?)",
+                    (
+                        sequence,
+                        self._store.epoch,
+                        sealer.tag("round", f"{entry.task_sha256}/{entry.round_id}"),
+                        sealer.seal(_KIND, sequence, entry.to_bytes()),
+                    ),
+                )
+                if answer is not None:
+                    name = _answer_name(entry.task_sha256, entry.round_id)
+                    content = struct.pack("<I", len(name)) + name + answer
+                    self._facts.put_within(connection, _ANSWER, content)
+            entries.append(entry)
+            return entry
 
     def answer(self, task_sha256: str, round_id: int) -> bytes | None:
         """Return the bytes kept for a round, or None if a later round took their place."""
@@ -164,16 +168,19 @@ class ParticipationLog:
 
     def entries(self) -> list[Participation]:
         """Return every round entered, oldest first."""
-        if self._cache is None:
-            with self._store.reading() as connection:
+        if self._cache is not None:
+            return self._cache
+        with self._store.reading() as connection:
+            # Set under the store's lock: set later, it could lack a round entered meanwhile.
+            if self._cache is None:
                 rows = connection.execute(
                     "SELECT sequence, epoch, sealed FROM participation ORDER BY sequence"
                 ).fetchall()
-            self._cache = [
-                Participation.from_bytes(self._store.unseal(_KIND, row[0], row[1], row[2]))
-                for row in rows
-            ]
-        return self._cache
+                self._cache = [
+                    Participation.from_bytes(self._store.unseal(_KIND, row[0], row[1], row[2]))
+                    for row in rows
+                ]
+            return self._cache
 
     def epsilon(self, target_delta: float, extra: Sequence[GaussianEvent] = ()) -> float:
         """Return the ε this device was exposed to, at `target_delta`.

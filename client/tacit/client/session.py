@@ -109,7 +109,7 @@ class DeviceSession:
         consent that is not on record, nor let a withdrawal wait behind a round.
 
         Then the ledger shows that it goes by those decisions and no older ones (`Freshness`), and
-        the gateway that it did when it made the offer.
+        the gateway that it did when it made the offer, for exactly the signals permitted.
 
         The ten steps are named in `verify_entry` and `accept_offer`.
 
@@ -139,7 +139,9 @@ class DeviceSession:
             self._device.participation,
             self._device.clock_ms(),
         )
-        return accept_offer(answer.offer, entry, self._trust, standing)
+        offer = accept_offer(answer.offer, entry, self._trust, standing)
+        self._freshness.check_signals(offer.capability, offer.signals)
+        return offer
 
     def fetch_context(self, offer: Offer) -> bytes:
         """Fetch the round's public context; `contribution` checks it against the signed header."""
@@ -158,6 +160,9 @@ class DeviceSession:
         system's CSPRNG. They are kept with the entry and returned as they are when asked again: two
         draws for one round would cost twice. Where consent was withdrawn in between, they may not
         be sent any more and no others may be drawn, so the round is refused.
+
+        Threads that ask at once for one round get the bytes of whichever entered it first; what the
+        others computed, noise included, is dropped unseen.
 
         Raises:
             OfferRefused: if the context is not the one the header names, or not the one this round
@@ -192,22 +197,22 @@ class DeviceSession:
         data = vector.astype("<i2").tobytes()
         if level == LOCAL:
             answer = data = noised(vector, offer).astype("<i4").tobytes()
-        device.participation.enter(
-            Participation(
-                task_sha256=offer.header.task_sha256,
-                round_id=offer.plan.round_id,
-                context_sha256=offer.header.context_sha256,
-                noise_multiplier=offer.plan.noise_multiplier,
-                signals=tuple(sorted(signals)),
-                events_through=through,
-                entered_at_ms=now_ms,
-                trust_level=level,
-                sensitivity=2 * offer.plan.integer_norm if level == LOCAL else 0,
-                purpose=offer.manifest.purpose,
-                task_id=offer.manifest.task_id,
-            ),
-            answer,
+        entry = Participation(
+            task_sha256=offer.header.task_sha256,
+            round_id=offer.plan.round_id,
+            context_sha256=offer.header.context_sha256,
+            noise_multiplier=offer.plan.noise_multiplier,
+            signals=tuple(sorted(signals)),
+            events_through=through,
+            entered_at_ms=now_ms,
+            trust_level=level,
+            sensitivity=2 * offer.plan.integer_norm if level == LOCAL else 0,
+            purpose=offer.manifest.purpose,
+            task_id=offer.manifest.task_id,
         )
+        if device.participation.enter(entry, answer) is not entry and entered is None:
+            # Another thread entered the round meanwhile: answer as it stands, or not at all.
+            return self.contribution(offer, context)
         # A crash from here on costs exposure that may not have happened, never the reverse.
         return data
 

@@ -119,7 +119,9 @@ class ErasureStatement:
         erased_at_ms: Unix milliseconds.
         rounds: the request's rounds, labelled, in their order.
         epsilon, target_delta: what all dp-bounded rounds together can say of the person, per user,
-            add/remove, every round in full; ε is 0 where there are none.
+            every round in full; ε is 0 where there are none. The neighbours
+            are add/remove where all are of level `central`, replace where all are of level `local`,
+            zero-out where there are both (`tacit.privacy.trust.level_and_relation`).
     """
 
     request_sha256: str

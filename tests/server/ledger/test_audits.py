@@ -16,8 +16,8 @@ from tacit.privacy.audit import AuditDocument, AuditTest
 from tacit.privacy.errors import BadDocument
 from tacit.privacy.merkle import leaf_hash, root
 from tacit.server.errors import AlreadyExists, FailedPrecondition, PermissionDenied
-from tacit.server.ledger.export import export_ledger
-from tacit.server.ledger.verify import verify_export
+from tacit.server.ledger.contents import read_node
+from tacit.server.ledger.export import write_export
 
 
 def record(deployment: Any, task: Any, **changes: Any) -> AuditDocument:
@@ -43,12 +43,12 @@ def test_recorded_once_verified_and_shown(deployment: Any, tmp_path: Path) -> No
     index = auditor.append_governance("audit", audit.to_json())
     assert auditor.append_governance("audit", audit.to_json()) == index
     deployment.stop()
-    report = verify_export(deployment.state_dir)
+    report = deployment.verify()
     assert report.governance_size == index + 1
     (shown,) = report.audits
     assert (shown.report_sha256, shown.statement) == (audit.report_sha256, audit.statement)
     export = tmp_path / "export"
-    export_ledger(deployment.state_dir, export)
+    write_export(read_node(deployment.config), export)
     listed = CliRunner().invoke(ledger, ["show", str(export)], env={"COLUMNS": "250"})
     assert f"abababababababab…: {audit.statement}" in listed.output
     verified = CliRunner().invoke(ledger, ["verify", str(export)])
@@ -66,7 +66,7 @@ def test_a_violation_is_recorded_like_any_outcome(deployment: Any) -> None:
     audit = record(deployment, task, tests=tests, findings=("too little",))
     deployment.client("auditor").append_governance("audit", audit.to_json())
     deployment.stop()
-    (shown,) = verify_export(deployment.state_dir).audits
+    (shown,) = deployment.verify().audits
     assert shown.statement == "violation detected: 1 finding"
     assert shown.findings == ("too little",)
 
@@ -122,4 +122,4 @@ def test_replay_finds_an_audit_that_the_node_let_through(
     deployment.client("auditor").append_governance("audit", audit.to_json())
     deployment.stop()
     with pytest.raises(Exception, match="release shop 7 is not in the log"):
-        verify_export(deployment.state_dir)
+        deployment.verify()

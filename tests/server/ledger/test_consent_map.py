@@ -136,6 +136,56 @@ def test_a_period_publishes_without_being_asked(deployment: Any) -> None:
     assert len(deployment.client("operator").entries()) == position  # nothing changed
 
 
+def no_space() -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("decided_meanwhile", [False, True])
+def test_an_epoch_that_could_not_be_anchored_is_taken_up_without_a_restart(
+    deployment: Any, monkeypatch: pytest.MonkeyPatch, decided_meanwhile: bool
+) -> None:
+    person = Person(deployment)
+    person.say()
+    assert person.ask(covering=1)[0].epoch == 1
+    person.say("withdrawn")
+    with monkeypatch.context() as full:
+        full.setattr(deployment.node.anchor, "save", no_space)
+        for _ in range(2):
+            code, _ = refusal(person.device.state_proof, 2)
+            assert code is grpc.StatusCode.UNKNOWN
+            assert deployment.node.consent_map.epoch == 1  # nothing unanchored is answered
+    if decided_meanwhile:
+        person.say()
+    size = len(person.receipts)
+    epoch, proofs = person.ask(covering=size)
+    assert (epoch.epoch, epoch.consent_size) == ((3, 3) if decided_meanwhile else (2, 2))
+    root = bytes.fromhex(epoch.map_root)
+    learn = map_key(person.blinding, "learn")
+    verify_value(root, learn, person.value(size - 1), proofs["learn"])
+    person.say(purpose="measure")
+    assert person.ask(covering=size + 1)[0].epoch == epoch.epoch + 1
+    assert deployment.verify().map_root_rederived
+
+
+def test_the_publisher_outlives_a_failed_anchor_and_says_so(
+    deployment: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    deployment.write_config(map_period_s=0.05)
+    person = Person(deployment)
+    with monkeypatch.context() as full, caplog.at_level("WARNING", "tacit.ledger"):
+        full.setattr(deployment.node.anchor, "save", no_space)
+        monkeypatch.setattr(deployment.node.anchor, "_written_at_s", time.monotonic())
+        person.say()
+        deadline_s = time.monotonic() + 20
+        while "no epoch of the consent map: OSError" not in caplog.text:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+    while deployment.node.consent_map.epoch < 1:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+    assert person.ask()[0].consent_size == 1
+
+
 @pytest.mark.parametrize("period", [0, -1, True, "60", float("inf")])
 def test_a_period_that_is_none_is_refused(deployment: Any, period: Any) -> None:
     with pytest.raises(BadConfig, match="map_period_s"):

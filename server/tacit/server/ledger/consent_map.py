@@ -2,8 +2,9 @@
 
 `ConsentStore` writes the rows in the transaction of each leaf. Publishing takes whatever changed
 since the last epoch, in one transaction with the governance entry that states the new root; the
-tree in memory is swapped after the commit. It is immutable, so a failed transaction leaves nothing
-to undo, and proofs never wait for a publication.
+tree in memory is swapped after the commit and after the anchor is written. It is immutable, so a
+failed transaction leaves nothing to undo, and proofs never wait for a publication. What is in the
+rows is read from them: an epoch that was committed and could not be anchored is taken up then.
 
 Crash points: before the commit, no epoch; after it, `load` finds the epoch and builds the same tree
 from the same rows, unless decisions came since, which are then published at once.
@@ -52,21 +53,11 @@ class ConsentMap:
         self._logs = logs
         self._key = key
         self._lock = threading.RLock()
-        with logs.database.reading() as connection:
-            tree = StateMap(_entries(connection, 0))
-            row = connection.execute(
-                select(map_epochs).order_by(map_epochs.c.epoch.desc()).limit(1)
-            ).one_or_none()
         self._published: _Published | None = None
-        if row is not None:
-            held = tree if tree.root == row.map_root else None
-            # Without its tree an old epoch can be named but not proved, so the next one follows.
-            self._published = _Published(
-                row.epoch, row.consent_size, row.position, held or StateMap()
-            )
-            if held is None and not self._publish(now_ms):
-                raise StateCorrupt("consent map: its entries do not give the root last published")
-        elif logs.consent.size:
+        with logs.database.reading() as connection:
+            self._published = newest = self._newest(connection)
+        # Without its tree an old epoch can be named but not proved, so the next one follows.
+        if logs.consent.size and (newest is None or not newest.tree.size):
             self._publish(now_ms)
 
     @property
@@ -112,35 +103,51 @@ class ConsentMap:
 
     @retried
     def _publish(self, now_ms: int) -> bool:
-        before = self._published
-        covered = 0 if before is None else before.consent_size
         with self._logs.writing() as connection:
-            size = self._logs.consent.size
-            if size <= covered:
-                return False
-            if before is None or not before.tree.size:
-                tree = StateMap(_entries(connection, 0))
-            else:
-                removed = connection.execute(select(map_removals.c.key)).scalars()
-                changes: dict[bytes, bytes | None] = dict.fromkeys(removed)
-                tree = before.tree.updated(changes | _entries(connection, covered))
-            connection.execute(delete(map_removals))
-            number = 1 if before is None else before.epoch + 1
-            root = self._logs.consent.root()
-            body: dict[str, Json] = MapEpoch(number, size, root.hex(), tree.root.hex()).to_json()
-            entry = GovernanceEntry.sign(ENTRY_KIND, body, now_ms, self._key)
-            position = self._logs.governance.append(connection, entry.to_bytes())
-            connection.execute(
-                insert(map_epochs),
-                {
-                    "epoch": number,
-                    "consent_size": size,
-                    "map_root": tree.root,
-                    "position": position,
-                },
-            )
-        self._published = _Published(number, size, position, tree)
-        return True
+            before, size = self._newest(connection), self._logs.consent.size
+            grown = size > (0 if before is None else before.consent_size)
+            published = self._next(connection, before, size, now_ms) if grown else before
+        # Not if the anchor could not be written, which is after the commit: the rows are then ahead
+        # of what is answered, and the next call takes the epoch from them.
+        self._published = published
+        return grown
+
+    def _newest(self, connection: Connection) -> _Published | None:
+        """Return the newest epoch of the rows, with its tree or an empty one if that is gone."""
+        row = connection.execute(
+            select(map_epochs).order_by(map_epochs.c.epoch.desc()).limit(1)
+        ).one_or_none()
+        known = self._published
+        if row is None or (known is not None and known.epoch == row.epoch):
+            return None if row is None else known
+        tree = StateMap(_entries(connection, 0))
+        if tree.root != row.map_root:
+            if self._logs.consent.size <= row.consent_size:
+                raise StateCorrupt("consent map: its entries do not give the root last published")
+            tree = StateMap()
+        return _Published(row.epoch, row.consent_size, row.position, tree)
+
+    def _next(
+        self, connection: Connection, before: _Published | None, size: int, now_ms: int
+    ) -> _Published:
+        """Write the epoch that follows, over `size` consent leaves."""
+        if before is None or not before.tree.size:
+            tree = StateMap(_entries(connection, 0))
+        else:
+            removed = connection.execute(select(map_removals.c.key)).scalars()
+            changes: dict[bytes, bytes | None] = dict.fromkeys(removed)
+            tree = before.tree.updated(changes | _entries(connection, before.consent_size))
+        connection.execute(delete(map_removals))
+        number = 1 if before is None else before.epoch + 1
+        root = self._logs.consent.root()
+        body: dict[str, Json] = MapEpoch(number, size, root.hex(), tree.root.hex()).to_json()
+        entry = GovernanceEntry.sign(ENTRY_KIND, body, now_ms, self._key)
+        position = self._logs.governance.append(connection, entry.to_bytes())
+        connection.execute(
+            insert(map_epochs),
+            {"epoch": number, "consent_size": size, "map_root": tree.root, "position": position},
+        )
+        return _Published(number, size, position, tree)
 
 
 def _entries(connection: Connection, from_position: int) -> dict[bytes, bytes]:

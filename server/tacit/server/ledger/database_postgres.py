@@ -26,7 +26,16 @@ _LOCK_PATIENCE_S = 3.0
 _OPTIONS = frozenset(
     {"host", "port", "sslmode", "sslrootcert", "sslcert", "sslkey", "passfile", "connect_timeout"}
 )
-_ERASABLE = ("subjects", "consent_events", "consent_states")
+_ERASABLE = (
+    "subjects",
+    "consent_events",
+    "consent_states",
+    "map_entries",
+    "map_removals",
+    "devices",
+    "tokens",
+)
+"""Every table an erasure takes rows, or a device's name, from."""
 
 
 class PostgresDatabase:
@@ -100,7 +109,7 @@ class PostgresDatabase:
             yield connection
 
     def scrub(self) -> None:
-        """Rewrite the erasable tables without their dead rows.
+        """Rewrite the erasable tables and their indexes without their dead rows.
 
         The server's write-ahead log, its archives and its backups keep the old ones until they are
         recycled; that is the operator's to arrange.

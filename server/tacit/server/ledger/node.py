@@ -163,7 +163,8 @@ class LedgerNode:
         if self._public_key(device_id) is not None:
             self.authenticate(method, request, DEVICE, EraseRequest)
         elif name_of_key(body.public_key) == device_id and self.erasure.was_erased(device_id):
-            # Remembers no nonce: erasing once more changes nothing.
+            # Remembers no nonce, so a request may be replayed while it is fresh. There is nothing
+            # left to destroy; each time costs one more leaf, a statement and a scrub.
             RequestVerifier(lambda _: body.public_key, self.now_ms).open(method, request)
         else:
             raise Unauthenticated("the request is signed by a key this server does not know")

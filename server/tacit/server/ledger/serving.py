@@ -10,7 +10,7 @@ import grpc
 from sqlalchemy.exc import SQLAlchemyError
 
 from tacit.server.budget.service import BudgetService
-from tacit.server.errors import AddressInUse, StateCorrupt
+from tacit.server.errors import AddressInUse, ServerError, StateCorrupt
 from tacit.server.ledger.config import LedgerConfig
 from tacit.server.ledger.node import LedgerNode
 from tacit.server.ledger.service import LedgerService
@@ -81,7 +81,7 @@ class LedgerServer:
         while not self._stopped.wait(self._map_period_s):
             try:
                 self.node.consent_map.publish(self.node.now_ms())
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, ServerError, OSError) as error:
                 # The next period, or the next device that asks for it, tries again.
                 logger.warning("no epoch of the consent map: %s", type(error).__name__)
 

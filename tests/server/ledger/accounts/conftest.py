@@ -1,4 +1,4 @@
-"""Both databases for every deployment; and a node without gRPC, with a clock and officers."""
+"""A node without gRPC, with a clock and officers."""
 
 from __future__ import annotations
 
@@ -246,10 +246,3 @@ def new_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
 @pytest.fixture
 def desk(new_desk: Callable[[], Desk]) -> Desk:
     return new_desk()
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def database_kind(request: pytest.FixtureRequest) -> str:
-    """Every test of the ledger that uses a deployment runs on both databases."""
-    kind: str = request.param
-    return kind
