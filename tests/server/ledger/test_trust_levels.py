@@ -18,8 +18,7 @@ from tacit.server.budget.explanation import explain
 from tacit.server.budget.facts import release_facts
 from tacit.server.budget.statement import account_statements
 from tacit.server.errors import FailedPrecondition, Refused
-from tacit.server.ledger.contents import LedgerContents, read_database
-from tacit.server.ledger.verify import verify_export
+from tacit.server.ledger.contents import LedgerContents, read_node
 
 Z = 8.0
 USUAL = ("central", "local")
@@ -94,7 +93,7 @@ def record(deployment: Any, task: TaskManifest, round_id: int, context: str = "c
 
 def contents(deployment: Any) -> LedgerContents:
     deployment.stop()
-    return read_database(deployment.state_dir)
+    return read_node(deployment.config)
 
 
 class TestLocal:
@@ -105,7 +104,7 @@ class TestLocal:
         pay(deployment, task)
         release(deployment, task)
         deployment.stop()
-        report = verify_export(deployment.state_dir)
+        report = deployment.verify()
         expected = round_up(epsilon_bound([GaussianEvent(Z, 2)], deployment.delta))
         (account,), (made,) = report.accounts, report.releases
         assert account.spent_epsilon == made.epsilon == expected
@@ -174,7 +173,7 @@ class TestConsentOnly:
         sections = dict(explain(statement))
         assert "“Raw profiles do not leave the device.”" in sections["Trust level consent-only"]
         assert "task-consent-only" in sections["Not covered"]
-        (card,) = release_facts(read_database(deployment.state_dir), Accountant())
+        (card,) = release_facts(read_node(deployment.config), Accountant())
         text = json.dumps(card.to_json(), ensure_ascii=False)
         for word in ("epsilon", "delta", "ε", "DP", "differential"):
             assert word not in text
@@ -187,13 +186,13 @@ class TestConsentOnly:
             record(deployment, task, plan.round_id)  # repeating it changes nothing
         release(deployment, task)
         deployment.stop()
-        report = verify_export(deployment.state_dir)
+        report = deployment.verify()
         assert report.governance_size == 1 + 2 + 1
         text = json.dumps(report.to_json(), ensure_ascii=False)
         for word in ("epsilon", "delta", "accountant", "ε", "DP", "neighboring"):
             assert word not in text
         assert "Raw profiles do not leave the device." in text
-        (card,) = release_facts(read_database(deployment.state_dir), Accountant())
+        (card,) = release_facts(read_node(deployment.config), Accountant())
         assert (card.claim, card.to_json()["trust_level"]) == (None, "consent-only")
 
     def test_a_release_from_before_the_account_keeps_its_card(self, deployment: Any) -> None:
@@ -284,7 +283,7 @@ def test_levels_of_one_account_compose_and_the_claim_says_so(deployment: Any) ->
     # That somebody took part at level local is visible, so nothing is said of its odds.
     assert "rather than nothing" in sections["The claim"]
     assert "having taken part" not in sections["The claim"]
-    report = verify_export(deployment.state_dir)
+    report = deployment.verify()
     assert [one.context["trust_level"] for one in report.releases] == ["central", "local"]
     assert report.releases[0].epsilon == report.releases[1].epsilon
 
