@@ -59,6 +59,18 @@ def test_access_shows_everything_whatever_it_may_be_used_for(pz: Personalizer) -
     assert document["contributions"][0]["round_id"] == 1
 
 
+def test_access_shows_what_was_shown_and_what_is_not_wanted(pz: Personalizer) -> None:
+    """Records of decisions hold scores and propensities, which canonical JSON has no floats for."""
+    decision = pz.recommend("home", 1)
+    pz.shown(decision.id, [item.item_id for item in decision.items])
+    pz.opt_out("email")
+    document: Any = pz.rights.access().document
+    assert [row["row"] for row in document["shown"]] == ["decision", "shown"]
+    assert document["shown"][0]["id"] == decision.id
+    assert document["suppressed"]["channels"] == ["email"]
+    assert canonical_json(document)
+
+
 def test_what_is_handed_out_is_named_by_its_digest(pz: Personalizer) -> None:
     for handed in (pz.rights.access(), pz.rights.export()):
         digest = hashlib.sha256(canonical_json(handed.document)).hexdigest()

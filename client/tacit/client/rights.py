@@ -152,7 +152,10 @@ class Rights:
             BadEvent: if purpose or signals are unknown.
         """
         made = self._refuse([purpose] if purpose is not None else list(PURPOSES), signals)
-        return self._keep("withdraw", f"consent withdrawn: {_named(made)}", tuple(made.values()))
+        what = "" if signals is None else f" ({', '.join(sorted(signals))})"
+        return self._keep(
+            "withdraw", f"consent withdrawn: {_named(made)}{what}", tuple(made.values())
+        )
 
     def object(self, purpose: str) -> RightsReceipt:
         """Object to a purpose: it is refused from now on, also where consent was only implied.

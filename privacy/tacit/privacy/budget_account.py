@@ -14,6 +14,8 @@ from tacit.privacy.trust import CHARGED_LEVELS, LEVELS
 UNIT = "user"
 """The only privacy unit there is: one device identity over its whole participation."""
 MAX_WINDOW_DAYS = 3660
+MAX_CAP_EPSILON = 1e12
+"""More than any events can compose to; a cap beyond it would be none."""
 _KEY_ID = re.compile(r"[a-z2-7]{26}")
 
 
@@ -57,7 +59,7 @@ class AccountTerms:
                 f"account unit: expected {UNIT!r}, got {self.unit!r}: events of another unit do "
                 "not compose with these, and no other unit is accounted for"
             )
-        cap = positive_real("cap_epsilon", self.cap_epsilon)
+        cap = positive_real("cap_epsilon", self.cap_epsilon, maximum=MAX_CAP_EPSILON)
         delta = open_unit("target_delta", self.target_delta)
         for purpose, quota in self.quotas.items():
             positive_real(f"quota of {purpose!r}", quota, maximum=cap)

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 import click
 
 
-def check_writable(path: pathlib.Path | None) -> None:
+def check_writable(path: pathlib.Path | None, option: str = "--json") -> None:
     """Refuse a report file that could not be written, before anything else is done.
 
     Args:
-        path: what `--json` named; `None` for no file.
+        path: what the option named; `None` for no file.
+        option: which one.
 
     Raises:
         BadParameter: the folder is not there, or it or the file cannot be written.
@@ -24,10 +25,12 @@ def check_writable(path: pathlib.Path | None) -> None:
     folder = path.parent
     if not folder.is_dir():
         reason = "is a file" if folder.exists() else "does not exist"
-        raise _refusal(f"expected a file in an existing folder, got {path}: {folder} {reason}")
+        raise _refusal(
+            f"expected a file in an existing folder, got {path}: {folder} {reason}", option
+        )
     target = path if path.exists() else folder
     if not os.access(target, os.W_OK):
-        raise _refusal(f"expected a file that can be written, got {path}: no permission")
+        raise _refusal(f"expected a file that can be written, got {path}: no permission", option)
 
 
 def write_report(path: pathlib.Path, report: Mapping[str, object]) -> None:
@@ -51,5 +54,5 @@ def write_report(path: pathlib.Path, report: Mapping[str, object]) -> None:
         raise click.ClickException(f"cannot write {path}: {error.strerror}") from None
 
 
-def _refusal(message: str) -> click.BadParameter:
-    return click.BadParameter(message, param_hint="'--json'")
+def _refusal(message: str, option: str) -> click.BadParameter:
+    return click.BadParameter(message, param_hint=f"'{option}'")

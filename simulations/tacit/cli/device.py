@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tacit.cli._device_store import opened_device
+from tacit.cli._report_file import check_writable
 from tacit.client.personalizer import Personalizer
 from tacit.client.rights import HandedOut
 from tacit.client.rights_log import RightsReceipt
@@ -238,6 +239,7 @@ def _hand_out(
     verb: Callable[[Personalizer], HandedOut],
     out: Path | None = None,
 ) -> None:
+    check_writable(out, "--out")  # before there is a receipt for what was not handed out
     with opened_device(path, key, passphrase) as opened:
         handed = verb(opened)
     text = json.dumps(handed.document, indent=2, ensure_ascii=False)

@@ -48,6 +48,8 @@ def check(
         click.echo(json.dumps(summary(findings), indent=2))
     else:
         _print(file, findings)
+        if not findings and key is None and not draft:
+            click.echo("  its signature was not checked: pass --key with the app's public key")
     if findings:
         raise SystemExit(1)
 
