@@ -239,3 +239,14 @@ def test_a_kill_loses_no_acknowledged_event(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_many_kills_lose_no_acknowledged_event(tmp_path: Path) -> None:
     _check_whole(tmp_path, _kill_while_writing(tmp_path, 200))
+
+
+def test_a_database_of_something_else_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "device.db"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE leaves (position INTEGER)")
+    other.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreDamaged, match="expected a device's store, got another database"):
+        _open(tmp_path)
+    assert path.read_bytes() == before

@@ -235,6 +235,10 @@ class Store:
 
     def _prepare(self) -> None:
         connection = self._require()
+        # Before anything is written: a database of something else must stay as it is.
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema")}
+        if tables and not {"meta", "data_keys", "facts"} <= tables:
+            raise StoreDamaged(f"{self.path}: expected a device's store, got another database")
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         connection.execute("PRAGMA secure_delete=ON")
         (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
