@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import pathlib
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from tacit.privacy.canonical import canonical_json, parse_canonical
 from tacit.privacy.errors import BadDocument
 from tacit.privacy.task import RoundPlan, TaskManifest
 from tacit.server.coordinator.errors import StateConflict
+from tacit.server.durable_file import write_durably
 
 _MAX_BYTES = 1 << 31
 
@@ -122,18 +122,7 @@ class Checkpoint:
             return None
 
     def _write(self, name: str, data: bytes) -> None:
-        temporary = self._dir / f".{name}.tmp"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self._dir / name)
-        directory = os.open(self._dir, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        write_durably(self._dir / name, data)
 
 
 def _round_name(round_id: int) -> str:

@@ -15,13 +15,13 @@ their own. A crash may leave the anchor behind the database, never ahead of it.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from tacit.privacy.checkpoint import verify_checkpoint
 from tacit.privacy.errors import BadSignature
+from tacit.server.durable_file import write_durably
 from tacit.server.errors import BadConfig, StateCorrupt
 from tacit.server.ledger.log import GOVERNANCE, MerkleLog
 
@@ -67,7 +67,7 @@ class Anchor:
         for name, log in self._logs.items():
             note, _ = log.latest()
             if self._written.get(name) != note:
-                self._write(name, note)
+                write_durably(self._directory / name, note)
                 self._written[name] = note
         self._written_at_s = time.monotonic()
 
@@ -93,18 +93,3 @@ class Anchor:
                 f"this node signed before (anchor {path}): it was put back to an older state; "
                 "restore the newest database, never an older one (docs/databases.md)"
             )
-
-    def _write(self, name: str, note: bytes) -> None:
-        temporary = self._directory / f".{name}.new"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(note)
-            file.flush()
-            os.fsync(file.fileno())
-        # Crash before the rename: the earlier checkpoint stands, which the log extends.
-        temporary.rename(self._directory / name)
-        directory = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)

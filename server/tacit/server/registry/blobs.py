@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from tacit.server.durable_file import write_durably
 from tacit.server.errors import InvalidRequest, NotFound, StateCorrupt
 
 MAX_BLOB_BYTES = 64 * 1024 * 1024
@@ -36,18 +37,7 @@ class BlobStore:
         if path.exists():
             return digest
         temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        # Crash before the rename: a stray temporary file. After it, before the directory is
-        # synced: the file may be missing after power loss, and the caller was not answered.
-        temporary.rename(path)
-        descriptor = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        write_durably(path, content, temporary=temporary, mode=0o666)
         return digest
 
     def size(self, digest: bytes) -> int | None:
