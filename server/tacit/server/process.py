@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import ctypes
+import logging
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
+from typing import TypeVar
+
+from tacit.privacy.errors import PrivacyError
+from tacit.server.errors import ServerError
+
+Config = TypeVar("Config")
 
 _PR_SET_PDEATHSIG = 1
 
@@ -35,3 +45,28 @@ def stop_event() -> threading.Event:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     return stopped
+
+
+def run_server(name: str, load: Callable[[Path], Config], serve: Callable[[Config], None]) -> int:
+    """Run `python -m tacit.server.NAME --config FILE`; returns the exit code.
+
+    Args:
+        name: of the server, for people.
+        load: reads its configuration.
+        serve: serves until the process is told to stop.
+    """
+    parser = argparse.ArgumentParser(prog=f"tacit {name}", description=f"Run a Tacit {name}.")
+    parser.add_argument("--config", type=Path, required=True, help="JSON configuration")
+    parser.add_argument(
+        "--exit-with-parent", action="store_true", help="exit when the starting process dies"
+    )
+    options = parser.parse_args()
+    if options.exit_with_parent:
+        exit_with_parent()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    try:
+        serve(load(options.config))
+    except (ServerError, PrivacyError) as error:
+        sys.stderr.write(f"tacit {name}: {error}\n")
+        return 1
+    return 0
