@@ -68,11 +68,6 @@ class EpsilonClaim:
     participation: str = "full"
     sampling: str = "none"
 
-    @property
-    def cross_check(self) -> CrossCheck:
-        """Return the first cross-check, the closest one."""
-        return self.cross_checks[0]
-
     def to_json(self) -> dict[str, str | list[dict[str, str]]]:
         """Return the claim as canonical JSON fields; reals are their shortest exact decimals."""
         return {

@@ -18,10 +18,9 @@ from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.task import TaskManifest
 from tacit.privacy.trust import ASSUMPTIONS, CENTRAL, CLAIMS, LOCAL, exclusions
 from tacit.server.budget.accountant import Accountant
-from tacit.server.budget.statement import account_statements
+from tacit.server.budget.statement import stated
 from tacit.server.ledger.contents import LedgerContents
-from tacit.server.ledger.log import GOVERNANCE
-from tacit.server.ledger.replay import replay_governance
+from tacit.server.ledger.replay import GovernanceHistory
 
 TYPE = "tacit.privacy-facts/1"
 _CHECKED = {
@@ -167,7 +166,8 @@ def release_facts(contents: LedgerContents, accountant: Accountant) -> tuple[Rel
         VerificationFailed: The governance log breaks a rule; then it has no facts.
     """
     cards: list[ReleaseFacts] = []
-    for statement in account_statements(contents, accountant):
+    history, statements = stated(contents, accountant)
+    for statement in statements:
         tasks = {task.digest().hex(): task for task in statement.tasks}
         after = {step.name: step for step in statement.steps if step.kind == "release"}
         for release in statement.releases:
@@ -199,14 +199,13 @@ def release_facts(contents: LedgerContents, accountant: Accountant) -> tuple[Rel
                     ),
                 )
             )
-    return (*cards, *_of_populations_without_account(contents, accountant))
+    return (*cards, *_of_populations_without_account(contents, history))
 
 
 def _of_populations_without_account(
-    contents: LedgerContents, accountant: Accountant
+    contents: LedgerContents, history: GovernanceHistory
 ) -> tuple[ReleaseFacts, ...]:
     """Derive the cards of releases that no account paid for, all of trust level consent-only."""
-    history = replay_governance(contents.logs[GOVERNANCE].entries, contents.keys, accountant)
     with_account = {account.population for account in history.accounts.values()}
     return tuple(
         _unpaid(contents, release, history.tasks[release.task_sha256])

@@ -173,13 +173,23 @@ def account_statements(
     Raises:
         VerificationFailed: The governance log breaks a rule; then no figure of it is shown.
     """
-    accountant = accountant or Accountant(epsilon_without_libraries)
+    return stated(contents, accountant or Accountant(epsilon_without_libraries))[1]
+
+
+def stated(
+    contents: LedgerContents, accountant: Accountant
+) -> tuple[GovernanceHistory, tuple[AccountStatement, ...]]:
+    """Replay a ledger once; returns what it establishes beside the statements of its accounts.
+
+    Raises:
+        VerificationFailed: As `account_statements`.
+    """
     history = replay_governance(contents.logs[GOVERNANCE].entries, contents.keys, accountant)
     if history.findings:
         raise VerificationFailed(tuple(history.findings))
     entries = [GovernanceEntry.parse(data) for data in contents.logs[GOVERNANCE].entries]
     steps = timelines(entries, contents.keys, accountant)
-    return tuple(
+    return history, tuple(
         _statement(standing, history, steps[name], accountant, contents.keys)
         for name, standing in history.standings.items()
     )

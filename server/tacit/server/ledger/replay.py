@@ -178,10 +178,10 @@ class _Replay:
         self._as_reserved[new.reservation_id] = grouped(rules.composed_events(held))
         check_planned(document, account, task)
         check_round_is_free(document, spent & of_round)
-        counted = rules.composed_events([*standing.in_window(existing), new])
+        window = standing.in_window(existing)
+        counted = rules.composed_events([*window, new])
         epsilon = self._accountant.claim(counted, account.target_delta).epsilon
         self._history.standings[document.account_id] = standing.alerted(epsilon, new.reservation_id)
-        window = standing.in_window(existing)
         rules.admit(account, existing, new, self._accountant.claim, window)
 
     def _commit(self, entry: GovernanceEntry) -> None:
