@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import click
 from tacit.privacy.errors import PrivacyError
 from tacit.privacy.signatures import SigningKey
 from tacit.server.errors import BadConfig, ServerError
+from tacit.server.key_file import read_key_file, write_key_file
 from tacit.server.ledger.client import LedgerClient
 from tacit.server.ledger.config import LedgerConfig
 
@@ -70,18 +70,14 @@ def write_new_key(path: Path) -> SigningKey:
     Raises:
         ClickException: The file is there, or cannot be written.
     """
-    key = SigningKey.generate(os.urandom)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        return write_key_file(path)
     except FileExistsError:
         raise click.ClickException(
             f"{path}: expected a new file; a key is never replaced"
         ) from None
     except OSError as error:
         raise click.ClickException(f"{path}: cannot be written: {error.strerror}") from None
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(key.private_bytes().hex())
-    return key
 
 
 def print_json(document: object) -> None:
@@ -104,8 +100,8 @@ def _of_demo(state: Path) -> tuple[str, Path]:
 
 def _read_key(path: Path) -> SigningKey:
     try:
-        return SigningKey(bytes.fromhex(path.read_text(encoding="ascii").strip()))
-    except (OSError, ValueError):
+        return read_key_file(path, "--key")
+    except BadConfig:
         raise click.BadParameter(
             f"expected a file with 64 hexadecimal digits, got {path}", param_hint="'--key'"
         ) from None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import click
 
-from tacit.privacy.signatures import SigningKey
 from tacit.server.errors import ServerError
+from tacit.server.key_file import write_key_file
 from tacit.server.process import stop_event
 from tacit.server.witness import WitnessConfig, WitnessServer
 
@@ -85,9 +84,5 @@ def witness(
 def _make_key(path: Path) -> None:
     """Make a key of its own on the first start; keep it ever after."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if path.exists():
-        return
-    key = SigningKey.generate(os.urandom).private_bytes().hex()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(key)
+    if not path.exists():
+        write_key_file(path)

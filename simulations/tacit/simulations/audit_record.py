@@ -11,7 +11,8 @@ from tacit.privacy.canonical import canonical_json, parse_canonical
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.signatures import SigningKey
 from tacit.server.authn import seal
-from tacit.server.errors import BadConfig, LedgerUnavailable
+from tacit.server.errors import LedgerUnavailable
+from tacit.server.key_file import read_key_file
 from tacit.server.ledger.client import LedgerClient
 from tacit.server.ledger.config import LedgerConfig
 from tacit.server.ledger.node import LedgerNode, system_time_ms
@@ -54,7 +55,7 @@ def record_audit(report: AuditReport, access: LedgerAccess) -> int:
         raise BadExperiment("expected a ledger that verifies; there is nothing sound to append to")
     # What the ledger would refuse never leaves here.
     AuditDocument.from_json(parse_canonical(canonical_json(record.to_json())))
-    config, key = LedgerConfig.load(access.config), _key(access.key)
+    config, key = LedgerConfig.load(access.config), read_key_file(access.key, "auditor key")
     if not config.address.endswith(":0"):
         try:
             with LedgerClient(
@@ -78,10 +79,3 @@ def _append_to_stopped(config: LedgerConfig, key: SigningKey, record: AuditDocum
         )
     finally:
         node.close()
-
-
-def _key(path: Path) -> SigningKey:
-    try:
-        return SigningKey(bytes.fromhex(path.read_text(encoding="ascii").strip()))
-    except (OSError, ValueError):
-        raise BadConfig("auditor key: expected a file with 64 hexadecimal digits") from None

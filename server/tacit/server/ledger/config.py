@@ -13,6 +13,7 @@ from tacit.privacy.cosignature import Quorum, Witness
 from tacit.privacy.errors import BadParameter
 from tacit.privacy.signatures import PUBLIC_KEY_BYTES, SigningKey, key_id
 from tacit.server.errors import BadConfig
+from tacit.server.key_file import read_key_file
 from tacit.server.ledger.log import CONSENT, GOVERNANCE
 from tacit.server.witness.client import WitnessAddress
 
@@ -29,7 +30,8 @@ _KEYS = (
     "origin",
     "principals",
 )
-_OPTIONAL_KEYS = ("database", "anchor", "witnesses")
+_OPTIONAL_KEYS = ("database", "anchor", "witnesses", "map_period_s")
+_NOT_TEXT = ("principals", "witnesses", "map_period_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +118,11 @@ class LedgerConfig:
             document: object = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise BadConfig(f"ledger configuration: expected a JSON file: {error}") from None
-        map_period_s = _take_map_period(document)
         values = _object(document, _KEYS, "ledger configuration", _OPTIONAL_KEYS)
         principals = values["principals"]
         if not isinstance(principals, list):
             raise BadConfig("ledger configuration: principals: expected a list")
-        texts = {
-            name: _text(values, name) for name in values if name not in ("principals", "witnesses")
-        }
+        texts = {name: _text(values, name) for name in values if name not in _NOT_TEXT}
         config = cls(
             state_dir=Path(texts["state_dir"]),
             address=texts["address"],
@@ -135,7 +134,7 @@ class LedgerConfig:
             witnesses=_witnesses(values.get("witnesses", [])),
             database=texts.get("database", ""),
             anchor=Path(texts["anchor"]) if "anchor" in texts else None,
-            map_period_s=map_period_s,
+            map_period_s=_map_period(values.get("map_period_s", DEFAULT_MAP_PERIOD_S)),
         )
         if not _ORIGIN.fullmatch(config.origin):
             raise BadConfig("ledger configuration: origin: expected letters, digits, '.', '-', '_'")
@@ -145,10 +144,7 @@ class LedgerConfig:
 
     def read_signing_key(self) -> SigningKey:
         """Read the node's key; raises `BadConfig`."""
-        try:
-            return SigningKey(bytes.fromhex(self.signing_key.read_text(encoding="ascii").strip()))
-        except (OSError, ValueError):
-            raise BadConfig("signing_key: expected a file with 64 hexadecimal digits") from None
+        return read_key_file(self.signing_key, "signing_key")
 
     def read_tls(self) -> tuple[bytes, bytes]:
         """Read (private key, certificate chain) in PEM; raises `BadConfig`."""
@@ -203,10 +199,7 @@ def officers_of(principals: Iterable[Principal]) -> dict[str, str]:
     return {one.key_id: one.holder for one in principals if one.role == OFFICER}
 
 
-def _take_map_period(document: object) -> float:
-    """Take the optional period out of the document."""
-    values = cast(dict[str, object], document) if isinstance(document, dict) else {}
-    period = values.pop("map_period_s", DEFAULT_MAP_PERIOD_S)
+def _map_period(period: object) -> float:
     if isinstance(period, bool) or not isinstance(period, int | float) or not 0 < period < 1e9:
         raise BadConfig("ledger configuration: map_period_s: expected seconds above 0")
     return float(period)

@@ -13,6 +13,7 @@ from tacit.privacy.signatures import SigningKey
 from tacit.privacy.signed_note import read_verifier_key
 from tacit.server.config_file import load_config
 from tacit.server.errors import BadConfig
+from tacit.server.key_file import read_key_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,7 @@ class WitnessConfig:
         Raises:
             BadConfig: if either cannot be used.
         """
-        try:
-            key = SigningKey(bytes.fromhex(Path(self.signing_key).read_text("ascii").strip()))
-        except (OSError, ValueError):
-            raise BadConfig("signing_key: expected a file with 64 hexadecimal digits") from None
+        key = read_key_file(Path(self.signing_key), "signing_key")
         try:
             Witness(self.name, key.public_key)
         except BadParameter as error:

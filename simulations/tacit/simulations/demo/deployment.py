@@ -42,9 +42,7 @@ OFFICERS = ("officer-1", "officer-2")
 """Whose approval a change of the account's terms takes; the demo itself never uses their keys."""
 ROLES = ("ledger", "operator", "gateway", "coordinator", "auditor", "witness", *OFFICERS)
 _MAX_SOCKET_PATH = 100
-_FOLDERS = (
-    *("keys", "tls", "ledger", "witness", "flower", "gateway", "coordinator", "fleet", "logs"),
-)
+_FOLDERS = ["keys", "tls", "ledger", "witness", "flower", "gateway", "coordinator", "fleet", "logs"]
 
 
 @dataclass(frozen=True, slots=True)
