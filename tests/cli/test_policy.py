@@ -1,4 +1,4 @@
-"""`tacit policy check | sign | schema`."""
+"""`tacit policy check | sign | example | schema`."""
 
 from __future__ import annotations
 
@@ -46,6 +46,17 @@ def test_sign_then_check(tmp_path: Path, draft: Path) -> None:
     assert _run("check", out, "--key", "00" * 32).exit_code == 1
     out.write_bytes(out.read_bytes().replace(b'"times":3', b'"times":4'))
     assert "unsigned" in _run("check", out, "--key", public).output
+
+
+def test_the_example_is_a_draft_that_can_be_signed(tmp_path: Path) -> None:
+    printed = _run("example", "--app", "shop")
+    path = tmp_path / "example.json"
+    path.write_text(printed.output)
+    assert _run("check", path, "--draft").output == f"{path}: ok\n"
+    document = json.loads(printed.output)
+    assert (document["app"], document["version"]) == ("shop", 1)
+    signed = _run("sign", path, "--key-file", tmp_path / "key", "--out", tmp_path / "signed.json")
+    assert "version 1 of shop" in signed.output
 
 
 def test_a_draft_is_checked_without_a_signature(draft: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from tacit.client.catalogue import Catalogue
 from tacit.client.errors import DeviceError
+from tacit.client.guardrails.default import DEFAULT_GUARDRAILS
 from tacit.client.guardrails.document import GuardrailPolicy, read_json
 from tacit.client.guardrails.lint import Finding, lint, summary
 from tacit.client.guardrails.schema import json_schema
@@ -81,6 +84,14 @@ def sign(file: Path, key_file: Path, out: Path) -> None:
         raise click.ClickException(str(error)) from None
     click.echo(f"{out}: version {parsed.version} of {parsed.app}, {len(parsed.rules)} rules")
     click.echo(f"  public key  {key.public_key.hex()}")
+
+
+@policy.command(short_help="Print a policy to start from.")
+@click.option("--app", default="app.example", show_default=True, help="Name of the app.")
+def example(app: str) -> None:
+    """Print the guardrails of an app that brought none, as an unsigned draft to change."""
+    draft = replace(DEFAULT_GUARDRAILS, app=app, issued_at_ms=int(time.time() * 1000))
+    click.echo(json.dumps(draft.to_json(), indent=2))
 
 
 @policy.command(short_help="Print the JSON schema of policies.")
