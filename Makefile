@@ -32,7 +32,7 @@ demo: $(VENV)/.run
 	$(BIN)/tacit demo $(DEMO_ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -m "not long"
+	$(BIN)/pytest -m "not long" -n auto --maxprocesses 4 --dist loadfile
 
 test-long: $(VENV)/.dev
 	$(BIN)/pytest -m "long" --timeout=3600
