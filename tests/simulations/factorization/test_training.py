@@ -67,14 +67,18 @@ def test_without_noise_claims_nothing_and_learns_more(learner: str) -> None:
     assert found.evaluation.means["ndcg@100"] > 1.2 * found.popularity.means["ndcg@100"]
 
 
-# The sampled learner cannot spend less than about 0.6 in the rounds it has.
+# The sampled learner cannot spend less in the rounds it has; now and then noise passes for a taste.
 @pytest.mark.parametrize(
-    ("learner", "users", "epsilon"),
-    [("factorization", 60, 0.05), ("factorization-opacus", 300, 0.6)],
+    ("learner", "users", "epsilon", "draws"),
+    [("factorization", 60, 0.05, 1), ("factorization-opacus", 600, 0.35, 4)],
 )
-def test_says_when_noise_drowned_the_signal(learner: str, users: int, epsilon: float) -> None:
-    found = simulate(generate(users), SimulationOptions(learner=learner, epsilon=epsilon))
-    assert any("fell back to the popularity ranking" in note for note in found.trained.notes)
+def test_says_when_noise_drowned_the_signal(
+    learner: str, users: int, epsilon: float, draws: int
+) -> None:
+    options = SimulationOptions(learner=learner, epsilon=epsilon)
+    found = (simulate(generate(users), options) for _ in range(draws))
+    notes = (note for one in found for note in one.trained.notes)
+    assert any("fell back to the popularity ranking" in note for note in notes)
 
 
 @pytest.mark.parametrize("learner", ["factorization-opacus", "factorization-local"])
