@@ -26,6 +26,7 @@ from tacit.client.errors import (
     BadEvent,
     BadGuardrails,
     DeviceError,
+    ExportRefused,
     KeyUnavailable,
     NotEnrolled,
     OfferRefused,
@@ -42,11 +43,15 @@ from tacit.client.errors import (
     UnknownEvent,
 )
 from tacit.client.exposure import DeviceExposure, ExposureLine
-from tacit.client.features import Features
+from tacit.client.features import Features, Why
+from tacit.client.journey import ChurnRisk
 from tacit.client.keys import FileKeyProvider, KeyProvider, PassphraseKeyProvider
+from tacit.client.link import Linked
 from tacit.client.personalizer import Personalizer
 from tacit.client.policy import DevicePolicy, Endpoints, TrustRoots
 from tacit.client.questions import Question
+from tacit.client.recovery import Recovered
+from tacit.client.rotation import Rotated
 from tacit.client.session import DeviceSession
 from tacit.client.slate import Exploration
 from tacit.client.sync import SyncReport
@@ -61,6 +66,7 @@ __all__ = [
     "BadGuardrails",
     "Catalogue",
     "CatalogueItem",
+    "ChurnRisk",
     "CitedEvent",
     "Component",
     "ConsentTerms",
@@ -75,6 +81,7 @@ __all__ = [
     "Endpoints",
     "Explanation",
     "Exploration",
+    "ExportRefused",
     "ExposureLine",
     "FeatureShare",
     "Features",
@@ -83,6 +90,7 @@ __all__ = [
     "HandOver",
     "KeyProvider",
     "KeyUnavailable",
+    "Linked",
     "NotEnrolled",
     "OfferRefused",
     "PassphraseKeyProvider",
@@ -92,9 +100,11 @@ __all__ = [
     "ReceiptRefused",
     "Recency",
     "RecommendedItem",
+    "Recovered",
     "Rejected",
     "ReleaseRefused",
     "RollbackRefused",
+    "Rotated",
     "StoreClosed",
     "StoreDamaged",
     "StoreUnavailable",
@@ -104,4 +114,5 @@ __all__ = [
     "TrustRoots",
     "UnknownDecision",
     "UnknownEvent",
+    "Why",
 ]

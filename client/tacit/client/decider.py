@@ -19,16 +19,15 @@ from tacit.client.catalogue import Catalogue
 from tacit.client.decide import DecideError, ReleasedModel, read_model
 from tacit.client.decision import Basis, Decision, Explanation, HandOver, RecommendedItem, Source
 from tacit.client.errors import BadEvent, UnknownDecision
-from tacit.client.events import EventLog
 from tacit.client.guardrails.document import GuardrailPolicy
 from tacit.client.guardrails.kinds import OUTBOUND
 from tacit.client.guardrails.masks import Removals
-from tacit.client.installed import InstalledRelease, InstalledReleases
-from tacit.client.journal import DecisionJournal
-from tacit.client.moment import ItemFilter, Moment, Moments
+from tacit.client.installed import InstalledRelease
+from tacit.client.moment import ItemFilter, Moment
 from tacit.client.profile import History
 from tacit.client.questions import Question, next_question
-from tacit.client.slate import POOL, Exploration, Slate, best, fill, system_uniforms
+from tacit.client.slate import POOL, Exploration, Slate, best, fill
+from tacit.client.sources import Sources
 from tacit.privacy.arrays import unpack_arrays
 from tacit.privacy.errors import PrivacyError
 
@@ -76,21 +75,13 @@ class _Installed:
 class Decider:
     """Decide from the event log and the installed release; see `Personalizer`."""
 
-    def __init__(
-        self,
-        events: EventLog,
-        releases: InstalledReleases,
-        journal: DecisionJournal,
-        moments: Moments,
-        max_model_bytes: int,
-        uniforms: Callable[[int], FloatArray] = system_uniforms,
-    ) -> None:
-        self._events = events
-        self._releases = releases
-        self._journal = journal
-        self._moments = moments
-        self._max_model_bytes = max_model_bytes
-        self._uniforms = uniforms
+    def __init__(self, sources: Sources) -> None:
+        self._events = sources.events
+        self._releases = sources.releases
+        self._journal = sources.journal
+        self._moments = sources.moments
+        self._max_model_bytes = sources.max_model_bytes
+        self._uniforms = sources.uniforms
         self._installed: _Installed | None = None
 
     def decide(
@@ -242,7 +233,7 @@ class Decider:
         if not set(signals) <= set(permitted):
             raise UnknownDecision("expected signals that are still permitted for `decide`")
         past = self._moments.rebuild(
-            self._events.read(signals, through=document["through"]),
+            self._events.read(signals, through=document["through"], linked=True),
             catalogue,
             np.array(document["barred"], dtype=np.int64),
             installed.popularity,

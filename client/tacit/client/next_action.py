@@ -26,15 +26,13 @@ from tacit.client.actions import (
 from tacit.client.catalogue import Catalogue
 from tacit.client.decide import DecideError, LinearModel
 from tacit.client.decision import HandOver
-from tacit.client.events import EventLog
 from tacit.client.guardrails.document import GuardrailPolicy
 from tacit.client.guardrails.kinds import OUTBOUND
 from tacit.client.guardrails.situation import channel_of
-from tacit.client.installed import InstalledReleases
-from tacit.client.journal import DecisionJournal
-from tacit.client.moment import Moment, Moments
+from tacit.client.moment import Moment
 from tacit.client.predictions import TargetModel
-from tacit.client.slate import Exploration, system_uniforms
+from tacit.client.slate import Exploration
+from tacit.client.sources import Sources
 from tacit.client.statistics import HISTORY_SIGNALS
 from tacit.client.statistics.targets import bandit
 from tacit.client.timeline import permitted_history
@@ -55,21 +53,13 @@ class _Choice:
 class NextAction:
     """Choose actions for one store; see `Personalizer.next_action`."""
 
-    def __init__(
-        self,
-        events: EventLog,
-        releases: InstalledReleases,
-        journal: DecisionJournal,
-        moments: Moments,
-        max_model_bytes: int,
-        uniforms: Callable[[int], FloatArray] = system_uniforms,
-    ) -> None:
-        self._events = events
-        self._releases = releases
-        self._journal = journal
-        self._moments = moments
-        self._max_model_bytes = max_model_bytes
-        self._uniforms = uniforms
+    def __init__(self, sources: Sources) -> None:
+        self._events = sources.events
+        self._releases = sources.releases
+        self._journal = sources.journal
+        self._moments = sources.moments
+        self._max_model_bytes = sources.max_model_bytes
+        self._uniforms = sources.uniforms
 
     def choose(
         self,
@@ -185,7 +175,7 @@ class NextAction:
             return None
         if model.n_blocks != n_actions:
             return None
-        histories = permitted_history(self._events, permitted, HISTORY_SIGNALS)
+        histories = permitted_history(self._events, permitted, HISTORY_SIGNALS, linked=True)
         features = bandit.features(histories, np.array([now_ms], dtype=np.int64))[0]
         asked = list(allowed[:n_actions])
         best = (thompson if strategy == "thompson" else greedy)(model, features, asked)
