@@ -28,7 +28,8 @@ class SqliteDatabase:
     """Hold the database file of one state directory, which no other process may open for writing.
 
     Each write transaction is on disk (`synchronous=FULL`) when its block is left; those that come
-    at once share one that begins IMMEDIATE, and its one fsync. Reads run beside it on their own connections (write-ahead log).
+    at once share one that begins IMMEDIATE, and its one fsync. Reads run beside it on their own
+    connections (write-ahead log).
     """
 
     failure: str | None = None

@@ -156,7 +156,7 @@ class GroupCommit:
             try:
                 connection.exec_driver_sql(_UNDO)
                 connection.exec_driver_sql(_KEEP)
-            except Exception as failed:  # the database gave up the whole transaction
+            except Exception as failed:  # noqa: BLE001 - the database gave up the whole transaction
                 lost = self._verdict(failed) or failed
             else:
                 return None
@@ -178,14 +178,14 @@ class GroupCommit:
             for observer in self._observers:
                 observer.finish(connection)
             batch.transaction.commit()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - told to every caller
             self._lose(batch, self._verdict(error) or error)
             return
         self._open = None
         try:
             for observer in self._observers:
                 observer.committed()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - told to every caller
             batch.error = error
         finally:
             batch.done.set()
@@ -195,7 +195,7 @@ class GroupCommit:
         self._open = None
         try:
             batch.transaction.rollback()
-        except Exception as failed:  # what broke is told by the first error
+        except Exception as failed:  # noqa: BLE001 - what broke is told by the first error
             error.add_note(f"and the rollback failed: {type(failed).__name__}")
         try:
             if batch.turns:  # else the one whose turn failed has taken back what was its own

@@ -169,10 +169,12 @@ class MerkleLog:
             _ADD_LEAF,
             [{"log": self.name, "position": start + n, "data": one} for n, one in enumerate(rows)],
         )
-        sizes = range(start + 1, start + len(rows) + 1)
-        notes = [{"log": self.name, "size": size, "note": self._sign(size)} for size in sizes]
-        connection.execute(_ADD_CHECKPOINT, notes)
-        self._newest = notes[-1]["note"]
+        signed = [(size, self._sign(size)) for size in range(start + 1, start + len(rows) + 1)]
+        connection.execute(
+            _ADD_CHECKPOINT,
+            [{"log": self.name, "size": size, "note": note} for size, note in signed],
+        )
+        self._newest = signed[-1][1]
 
     def checkpoint(self, known_size: int) -> tuple[bytes, list[bytes]]:
         """Return the latest signed checkpoint and the consistency proof from `known_size`.
@@ -217,7 +219,7 @@ class MerkleLog:
             return self._tree.consistency_proof(old, new)
 
     def entries(self, connection: Connection, start: int, count: int) -> list[bytes]:
-        """Return up to `count` leaves from `start` on, as this connection's transaction sees them."""
+        """Return up to `count` leaves from `start` on, as this transaction sees them."""
         query = select(leaves.c.data).where(
             leaves.c.log == self.name,
             leaves.c.position >= start,
@@ -367,7 +369,7 @@ class Logs:
         try:
             for follow in self._followers:
                 follow()
-        except Exception as error:  # for `writing` to raise, to those whom it concerns
+        except Exception as error:  # noqa: BLE001 - for `writing` to raise, to those whom it concerns
             self._unfollowed = error
         else:
             self._followed = self.governance.size
