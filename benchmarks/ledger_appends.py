@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import statistics
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from sqlalchemy import insert
@@ -108,19 +108,24 @@ class AppendCosts:
     Attributes:
         batched_per_s: durable appends a second by many callers.
         callers: how many those were.
+        cpu_us: CPU time of each, of all threads.
         alone_p50_ms, alone_p99_ms: of a single caller.
+        fsync_p50_ms, fsync_p99_ms: of a 4 KiB write and fsync on the same disk, in turn with them.
         bytes_per_entry: growth of the database's files over all appends, divided by them.
     """
 
     batched_per_s: float
     callers: int
+    cpu_us: float
     alone_p50_ms: float
     alone_p99_ms: float
+    fsync_p50_ms: float
+    fsync_p99_ms: float
     bytes_per_entry: float
 
 
 def measure_appends(
-    database: Callable[[], AbstractContextManager[Database]],
+    database: Database,
     size_bytes: Callable[[], int],
     count: int,
     callers: int,
@@ -131,27 +136,42 @@ def measure_appends(
     keys = [SigningKey.generate(os.urandom) for _ in range(count)]
     singles = max(200, count // 20)
     events = [chain(key, 1)[0] for key in keys]
-    with database() as opened:
-        storage = Storage(opened)
-        storage.enrol(keys)
-        alone, many = events[:singles], events[singles:]
-        before = size_bytes()
-        progress(f"{len(alone)} appends by one caller")
-        took_s: list[float] = []
+    storage = Storage(database)
+    storage.enrol(keys)
+    alone, many = events[:singles], events[singles:]
+    database.scrub()
+    before = size_bytes()
+    progress(f"{len(alone)} appends by one caller")
+    took_s, synced_s = list[float](), list[float]()
+    with tempfile.TemporaryFile() as file:
         for one in alone:
             began_s = time.perf_counter()
             storage.append(one)
             took_s.append(time.perf_counter() - began_s)
-        progress(f"{len(many)} appends by {callers} callers")
-        elapsed_s = _run(storage, many, callers)
-        after = size_bytes()
+            began_s = time.perf_counter()
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+            synced_s.append(time.perf_counter() - began_s)
+    progress(f"{len(many)} appends by {callers} callers")
+    used_s = time.process_time()
+    elapsed_s = _run(storage, many, callers)
+    used_s = time.process_time() - used_s
+    database.scrub()
     return AppendCosts(
-        len(many) / elapsed_s,
-        callers,
-        statistics.median(took_s) * 1e3,
-        statistics.quantiles(took_s, n=100)[98] * 1e3,
-        (after - before) / count,
+        batched_per_s=len(many) / elapsed_s,
+        callers=callers,
+        cpu_us=used_s / len(many) * 1e6,
+        alone_p50_ms=_quantile_ms(took_s, 50),
+        alone_p99_ms=_quantile_ms(took_s, 99),
+        fsync_p50_ms=_quantile_ms(synced_s, 50),
+        fsync_p99_ms=_quantile_ms(synced_s, 99),
+        bytes_per_entry=(size_bytes() - before) / count,
     )
+
+
+def _quantile_ms(taken_s: Sequence[float], percent: int) -> float:
+    return statistics.quantiles(taken_s, n=100)[percent - 1] * 1e3
 
 
 def _run(storage: Storage, events: Sequence[Signed], callers: int) -> float:

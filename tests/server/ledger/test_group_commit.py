@@ -67,7 +67,7 @@ class Crowd:
         try:
             with self.database.writing() as connection:
                 body(connection)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - the test looks at it
             self.outcomes[name] = error
         else:
             self.outcomes[name] = None
