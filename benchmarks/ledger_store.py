@@ -61,9 +61,14 @@ class Ledger:
         }
         if database:
             document["database"] = database
+        self.home = home
         (home / "ledger.json").write_text(json.dumps(document))
+        self.start()
+
+    def start(self) -> None:
+        """Start the process, for the first time or again."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tacit.server.ledger", "--config", home / "ledger.json"],
+            [sys.executable, "-m", "tacit.server.ledger", "--config", self.home / "ledger.json"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

@@ -91,6 +91,7 @@ class BudgetStore:
         self._tasks: dict[str, TaskManifest] = {}
         self._moved = False
         logs.on_rollback(self._forget)
+        logs.on_loss(self._forget_all)
         with logs.database.reading() as connection:
             check_rows_follow_log(connection)
 
@@ -263,6 +264,10 @@ class BudgetStore:
         # A refusal before anything was counted leaves what was read as it is.
         if self._moved:
             self._compositions.clear()
+
+    def _forget_all(self) -> None:
+        self._compositions.clear()
+        self._tasks.clear()
 
     def _claim(self, events: Sequence[GaussianEvent], account: BudgetAccount) -> EpsilonClaim:
         return self._accountant.running_claim(events, account.target_delta)

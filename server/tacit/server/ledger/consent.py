@@ -2,77 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, select
 
-from tacit.privacy.consent import NO_PREDECESSOR, ConsentEvent, check_continues, event_digest
-from tacit.privacy.consent_map import blinding_key, map_key, map_value
-from tacit.privacy.errors import BadSignature
+from tacit.privacy.consent import NO_PREDECESSOR, ConsentEvent, check_continues
+from tacit.privacy.consent_map import blinding_key
+from tacit.privacy.errors import BadSignature, PrivacyError
 from tacit.privacy.receipt import COMMITMENT_KEY_BYTES, leaf
 from tacit.privacy.signatures import SIGNATURE_BYTES, SigningKey, verify
-from tacit.server.errors import FailedPrecondition, InvalidRequest, Unauthenticated
+from tacit.server.errors import (
+    FailedPrecondition,
+    InvalidRequest,
+    ServerError,
+    Unauthenticated,
+)
+from tacit.server.ledger.combining import Combining
+from tacit.server.ledger.consent_rows import (
+    Chain,
+    Link,
+    load_chains,
+    load_event,
+    write_entry,
+    write_links,
+)
 from tacit.server.ledger.database import retried
 from tacit.server.ledger.log import Logs, Proof
-from tacit.server.ledger.tables import (
-    consent_events,
-    consent_states,
-    map_entries,
-    notices,
-    subjects,
-)
+from tacit.server.ledger.tables import consent_events, map_entries, notices, subjects
 
 MAX_CLOCK_SKEW_MS = 300_000
 """Furthest an event's time may lie ahead of the ledger's clock."""
 
 _NONCE_BYTES = 12
 
-# Built once: building a statement costs as much as running it.
-_SUBJECT = select(subjects.c.key, subjects.c.sequence, subjects.c.last_digest).where(
-    subjects.c.device_id == bindparam("device")
-)
-_ADD_SUBJECT = insert(subjects)
-_MOVE_SUBJECT = (
-    update(subjects)
-    .where(subjects.c.device_id == bindparam("device"))
-    .values(sequence=bindparam("sequence"), last_digest=bindparam("last_digest"))
-)
-_EVENT = select(consent_events.c.position, consent_events.c.sealed).where(
-    consent_events.c.device_id == bindparam("device"),
-    consent_events.c.sequence == bindparam("number"),
-)
-_ADD_EVENT = insert(consent_events)
-_ADD_STATE = insert(consent_states)
-_MOVE_STATE = (
-    update(consent_states)
-    .where(
-        consent_states.c.device_id == bindparam("device"),
-        consent_states.c.purpose == bindparam("of"),
-    )
-    .values(signals=bindparam("signals"), valid_until_ms=bindparam("valid_until_ms"))
-)
-_ADD_ENTRY = insert(map_entries)
-_MOVE_ENTRY = (
-    update(map_entries)
-    .where(
-        map_entries.c.device_id == bindparam("device"),
-        map_entries.c.purpose == bindparam("of"),
-    )
-    .values(key=bindparam("key"), value=bindparam("value"), position=bindparam("position"))
-)
 _NOTICES = select(notices.c.notice_id, notices.c.version, notices.c.language, notices.c.sha256)
 
 
-class _Subject(NamedTuple):
-    """What is stored of a device's chain."""
+class _Arrived(NamedTuple):
+    """An event whose signature was checked."""
 
-    key: bytes
-    sequence: int
-    last_digest: str
+    device_id: str
+    event: ConsentEvent
+    event_bytes: bytes
+    signature: bytes
+
+
+_Held = tuple[bytes, int]
+"""Commitment key and position of a leaf."""
 
 
 class ConsentStore:
@@ -80,7 +60,8 @@ class ConsentStore:
 
     An append writes the sealed event, the leaf with its checkpoint, the admission state and the
     device's entry in the current-state map in one transaction: when it returns, all of them are
-    durable and admission follows the new state.
+    durable and admission follows the new state. Appends of different devices that come at once are
+    written by one of the callers, in one transaction and with one statement for each table.
     """
 
     def __init__(
@@ -90,8 +71,8 @@ class ConsentStore:
         self._random_bytes = random_bytes
         derive = HKDF(SHA256(), 32, salt=None, info=b"tacit/v1/ledger/subject-keys")
         self._wrapping = AESGCM(derive.derive(node_key.private_bytes()))
+        self._combining = Combining[_Arrived, _Held](self._append_all, lambda one: one.device_id)
 
-    @retried
     def append(
         self,
         device_id: str,
@@ -122,17 +103,8 @@ class ConsentStore:
             raise InvalidRequest("consent.event_time_ms: expected a time that is not in the future")
         # Checked before anything is written: a wrong size must not leave an event behind.
         self._logs.consent.check_known(known_size)
-        with self._logs.writing() as connection:
-            row = connection.execute(_SUBJECT, {"device": device_id}).one_or_none()
-            subject = _Subject(*row) if row else None
-            held = None
-            if subject is not None and event.seq <= subject.sequence:
-                held = self._held(
-                    connection, device_id, subject.key, event.seq, signature + event_bytes
-                )
-            if held is None:
-                held = self._record(connection, device_id, subject, event, event_bytes, signature)
-        commitment_key, position = held
+        arrived = _Arrived(device_id, event, event_bytes, signature)
+        commitment_key, position = self._combining.answer(arrived)
         return commitment_key, self._logs.consent.proof(position, known_size)
 
     @retried
@@ -157,75 +129,77 @@ class ConsentStore:
             blinding = blinding or blinding_key(commitment_key)
             data = leaf(event_bytes, signature, commitment_key)
             purpose = ConsentEvent.parse(event_bytes).purpose
-            _map(connection, device_id, purpose, blinding, row.position, data)
+            write_entry(connection, device_id, purpose, blinding, row.position, data)
 
-    def _record(
-        self,
-        connection: Connection,
-        device_id: str,
-        subject: _Subject | None,
-        event: ConsentEvent,
-        event_bytes: bytes,
-        signature: bytes,
-    ) -> tuple[bytes, int]:
-        _check_notice(connection, event)
-        key = self._unwrap(subject.key, device_id) if subject else self._random_bytes(32)
-        if subject is None:
+    @retried
+    def _append_all(self, arrived: Sequence[_Arrived]) -> list[_Held | Exception]:
+        """Append events of different devices; what is wrong with one of them is its answer."""
+        answers: list[_Held | Exception] = []
+        with self._logs.writing() as connection:
+            chains = load_chains(connection, [one.device_id for one in arrived])
+            published = connection.execute(_NOTICES).all()
+            links: list[Link] = []
+            for one in arrived:
+                chain = chains.get(one.device_id)
+                try:
+                    held = self._held(connection, one, chain)
+                    if held is None:
+                        _check_notice(published, one.event)
+                        held, link = self._continue(connection, one, chain)
+                        links.append(link)
+                except (PrivacyError, ServerError) as error:
+                    answers.append(error)
+                else:
+                    answers.append(held)
+            if links:
+                write_links(connection, links)
+        return answers
+
+    def _continue(
+        self, connection: Connection, one: _Arrived, chain: Chain | None
+    ) -> tuple[_Held, Link]:
+        """Append the leaf of an event that continues its chain; nothing refuses it any more."""
+        device_id, event = one.device_id, one.event
+        key = self._random_bytes(32) if chain is None else self._unwrap(chain.key, device_id)
+        if chain is None:
             check_continues(event, 0, NO_PREDECESSOR)
         else:
-            check_continues(event, subject.sequence, subject.last_digest)
-        commitment_key = self._random_bytes(COMMITMENT_KEY_BYTES)
-        blinding = blinding_key(
-            commitment_key if subject is None else self._first_key(connection, device_id, key)
-        )
-        data = leaf(event_bytes, signature, commitment_key)
-        position = self._logs.consent.append(connection, data)
-        chain = {"sequence": event.seq, "last_digest": event_digest(event_bytes)}
-        if subject is None:
+            check_continues(event, chain.sequence, chain.last_digest)
+        sealing, commitment_key = AESGCM(key), self._random_bytes(COMMITMENT_KEY_BYTES)
+        first_key, wrapped = commitment_key, None
+        if chain is None:
             wrapped = _seal(self._wrapping, self._random_bytes, key, device_id.encode())
-            connection.execute(_ADD_SUBJECT, {"device_id": device_id, "key": wrapped} | chain)
         else:
-            connection.execute(_MOVE_SUBJECT, {"device": device_id} | chain)
-        plain, label = commitment_key + signature + event_bytes, _label(device_id, event.seq)
-        sealed = _seal(AESGCM(key), self._random_bytes, plain, label)
-        connection.execute(
-            _ADD_EVENT,
-            {
-                "device_id": device_id,
-                "sequence": event.seq,
-                "position": position,
-                "sealed": sealed,
-            },
+            first_key = _open(sealing, chain.first, _label(device_id, 1))[:COMMITMENT_KEY_BYTES]
+        data = leaf(one.event_bytes, one.signature, commitment_key)
+        plain = commitment_key + one.signature + one.event_bytes
+        sealed = _seal(sealing, self._random_bytes, plain, _label(device_id, event.seq))
+        position = self._logs.consent.append(connection, data)
+        link = Link(
+            device_id=device_id,
+            event=event,
+            event_bytes=one.event_bytes,
+            new_key=wrapped,
+            sealed=sealed,
+            position=position,
+            leaf=data,
+            blinding=blinding_key(first_key),
         )
-        state = {
-            # Expiry is applied when states are read; everything else is settled here.
-            "signals": " ".join(sorted(event.granted(event.event_time_ms))),
-            "valid_until_ms": event.valid_until_ms,
-        }
-        mine = {"device": device_id, "of": event.purpose}
-        if subject is None or not connection.execute(_MOVE_STATE, mine | state).rowcount:
-            named = {"device_id": device_id, "purpose": event.purpose}
-            connection.execute(_ADD_STATE, named | state)
-        _map(connection, device_id, event.purpose, blinding, position, data)
-        return commitment_key, position
+        return (commitment_key, position), link
 
-    def _first_key(self, connection: Connection, device_id: str, key: bytes) -> bytes:
-        """Return the commitment key of the first leaf of a device's chain."""
-        row = connection.execute(_EVENT, {"device": device_id, "number": 1}).one()
-        return _open(AESGCM(key), row.sealed, _label(device_id, 1))[:COMMITMENT_KEY_BYTES]
-
-    def _held(
-        self, connection: Connection, device_id: str, wrapped: bytes, sequence: int, signed: bytes
-    ) -> tuple[bytes, int] | None:
+    def _held(self, connection: Connection, one: _Arrived, chain: Chain | None) -> _Held | None:
         """Return (commitment key, position) if this very signed event is recorded already."""
-        row = connection.execute(_EVENT, {"device": device_id, "number": sequence}).one_or_none()
-        if row is None:
+        if chain is None or one.event.seq > chain.sequence:
             return None
-        key = AESGCM(self._unwrap(wrapped, device_id))
-        plain = _open(key, row.sealed, _label(device_id, sequence))
-        if plain[COMMITMENT_KEY_BYTES:] != signed:
+        found = load_event(connection, one.device_id, one.event.seq)
+        if found is None:
             return None
-        return plain[:COMMITMENT_KEY_BYTES], row.position
+        position, sealed = found
+        key = AESGCM(self._unwrap(chain.key, one.device_id))
+        plain = _open(key, sealed, _label(one.device_id, one.event.seq))
+        if plain[COMMITMENT_KEY_BYTES:] != one.signature + one.event_bytes:
+            return None
+        return plain[:COMMITMENT_KEY_BYTES], position
 
     def _unwrap(self, wrapped: bytes, device_id: str) -> bytes:
         if not wrapped:
@@ -233,43 +207,22 @@ class ConsentStore:
         return _open(self._wrapping, wrapped, device_id.encode())
 
 
-def _map(
-    connection: Connection,
-    device_id: str,
-    purpose: str,
-    blinding: bytes,
-    position: int,
-    data: bytes,
-) -> None:
-    """Have the current-state map name this leaf as the device's latest decision of a purpose."""
-    entry = {
-        "key": map_key(blinding, purpose),
-        "value": map_value(blinding, position, data),
-        "position": position,
-    }
-    mine = {"device": device_id, "of": purpose}
-    if not connection.execute(_MOVE_ENTRY, mine | entry).rowcount:
-        named = {"device_id": device_id, "purpose": purpose}
-        connection.execute(_ADD_ENTRY, named | entry)
-
-
-def _check_notice(connection: Connection, event: ConsentEvent) -> None:
+def _check_notice(published: Sequence[Row[Any]], event: ConsentEvent) -> None:
     """Hold the notice that a grant names against the published ones, once there are any.
 
     Whatever takes consent away needs no notice: a withdrawal must never fail for want of one.
     """
     if event.state != "given":
         return
-    rows = connection.execute(_NOTICES).all()
     shown = event.notice
     versions = {
         row.language: row.sha256
-        for row in rows
+        for row in published
         if (row.notice_id, row.version) == (shown.notice_id, shown.version)
     }
-    if rows and not versions:
+    if published and not versions:
         raise FailedPrecondition("consent.notice: no notice of this id and version stands")
-    if rows and versions.get(shown.language) != shown.sha256:
+    if published and versions.get(shown.language) != shown.sha256:
         raise FailedPrecondition("consent.notice: expected the published text and language")
 
 

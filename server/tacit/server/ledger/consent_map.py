@@ -104,7 +104,7 @@ class ConsentMap:
     @retried
     def _publish(self, now_ms: int) -> bool:
         with self._logs.writing() as connection:
-            before, size = self._newest(connection), self._logs.consent.size
+            before, size = self._newest(connection), self._logs.consent.written
             grown = size > (0 if before is None else before.consent_size)
             published = self._next(connection, before, size, now_ms) if grown else before
         # Not if the anchor could not be written, which is after the commit: the rows are then ahead
@@ -122,7 +122,7 @@ class ConsentMap:
             return None if row is None else known
         tree = StateMap(_entries(connection, 0))
         if tree.root != row.map_root:
-            if self._logs.consent.size <= row.consent_size:
+            if self._logs.consent.written <= row.consent_size:
                 raise StateCorrupt("consent map: its entries do not give the root last published")
             tree = StateMap()
         return _Published(row.epoch, row.consent_size, row.position, tree)

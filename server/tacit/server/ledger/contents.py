@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,24 +136,34 @@ def read_export(directory: Path) -> LedgerContents:
     for name in LOGS:
         path = directory / name / CHECKPOINTS_FILE
         try:
-            document: object = json.loads(_read(path))
+            data = _read(path)
+            document: object = json.loads(data)
         except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-            document = None
+            data, document = b"", None
         if not isinstance(document, list) or not all(
             isinstance(note, str) and len(note) <= MAX_NOTE_BYTES
             for note in cast(list[object], document)
         ):
             raise VerificationFailed((f"{name}/{CHECKPOINTS_FILE}: expected a list of notes",))
+        if write_notes(cast(list[str], document)) != data:
+            raise VerificationFailed((f"{name}/{CHECKPOINTS_FILE}: not spelled as an export is",))
         notes = tuple(note.encode("utf-8") for note in cast(list[str], document))
         latest = _read(directory / name / CHECKPOINT_FILE) if notes else b""
         if notes and latest != notes[-1]:
-            raise VerificationFailed((f"{name}/{CHECKPOINT_FILE}: is not the last checkpoint",))
+            raise VerificationFailed(
+                (f"{name}/{CHECKPOINT_FILE}: is not the last of {name}/{CHECKPOINTS_FILE}",)
+            )
         try:
             entries = read_entries(directory / name, len(notes))
         except BadDocument as error:
             raise VerificationFailed((f"{name}/{error}",)) from None
         logs[name] = LogContents(tuple(entries), notes)
     return LedgerContents(_keys(keys_bytes), keys_bytes, logs)
+
+
+def write_notes(notes: Sequence[str]) -> bytes:
+    """Return the one spelling of a list of notes, so that no edited byte goes unnoticed."""
+    return json.dumps(list(notes), ensure_ascii=False, indent=0).encode("utf-8", "surrogatepass")
 
 
 def _map_entries(database: sqlite3.Connection) -> dict[bytes, bytes] | None:

@@ -4,7 +4,8 @@
     ├── SqliteDatabase     database_sqlite.py     the default: one file in the state directory
     └── PostgresDatabase   database_postgres.py   a server of its own, for fleets
 
-Both keep the node's promises alike; one suite of tests holds both to them.
+Both keep the node's promises alike, and both commit in groups by the same code (`group_commit`);
+one suite of tests holds both to them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import ParamSpec, Protocol, TypeVar
 from sqlalchemy import Connection
 
 from tacit.server.errors import StateCorrupt, TransactionConflict
+from tacit.server.ledger.group_commit import BatchObserver
 
 DATABASE_FILE = "ledger.sqlite"
 ATTEMPTS = 8
@@ -43,8 +45,9 @@ class Database(Protocol):
     def writing(self) -> AbstractContextManager[Connection]:
         """Run one serialisable write transaction; commit on success, roll back on any exception.
 
-        Write transactions run one at a time. What is committed survives the crash of this process
-        and of the machine.
+        Write transactions run one at a time; those that come at once share one durable commit, and
+        none of them returns before it. What is committed survives the crash of this process and of
+        the machine. A thread that is inside one must not begin another.
 
         Raises:
             TransactionConflict: if it lost against another transaction; nothing of it happened.
@@ -55,6 +58,10 @@ class Database(Protocol):
 
     def reading(self) -> AbstractContextManager[Connection]:
         """Run one read transaction on a consistent snapshot of everything committed before it."""
+        ...
+
+    def observe(self, observer: BatchObserver) -> None:
+        """Tell an observer of every durable commit, and of every one that failed, from now on."""
         ...
 
     def scrub(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import threading
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from tacit.server.errors import BadConfig, DatabaseLost, StateCorrupt, TransactionConflict
 from tacit.server.ledger.database import StateDirectory
+from tacit.server.ledger.group_commit import BatchObserver, GroupCommit
 from tacit.server.ledger.tables import create_tables
 
 # Serialization failure and deadlock: the server says that nothing happened and to try again.
@@ -62,7 +62,7 @@ class PostgresDatabase:
         """
         url = database_url(address)
         self._directory = StateDirectory(state_dir)
-        self._write_lock = threading.RLock()
+        self._group = GroupCommit(self._writing_connection, self._verdict)
         self._failure: str | None = None
         self._writer = _engine(url, "SERIALIZABLE", connections=1)
         self._readers = _engine(url, "REPEATABLE READ", connections=8)
@@ -85,22 +85,12 @@ class PostgresDatabase:
     @contextmanager
     def writing(self) -> Generator[Connection]:
         """Run one serialisable write transaction; see `Database.writing`."""
-        with self._write_lock:
-            connection = self._connection
-            if connection is None or self._failure is not None:
-                raise DatabaseLost(self._failure or "the database is closed")
-            try:
-                with connection.begin():
-                    yield connection
-            except DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) in _TRY_AGAIN:
-                    raise TransactionConflict("the database asks to try again") from None
-                if not error.connection_invalidated:
-                    raise
-                # Never reconnect: the lock went with the connection, and the tree in memory may
-                # now be behind a commit whose confirmation was lost.
-                self._failure = "the connection to the database was lost; start the node again"
-                raise DatabaseLost(self._failure) from None
+        with self._group.turn() as connection:
+            yield connection
+
+    def observe(self, observer: BatchObserver) -> None:
+        """Tell an observer of every batch; see `Database.observe`."""
+        self._group.observe(observer)
 
     @contextmanager
     def reading(self) -> Generator[Connection]:
@@ -114,7 +104,7 @@ class PostgresDatabase:
         The server's write-ahead log, its archives and its backups keep the old ones until they are
         recycled; that is the operator's to arrange.
         """
-        with self._write_lock, self._writer_outside_transactions() as connection:
+        with self._group.alone(), self._writer_outside_transactions() as connection:
             for name in _ERASABLE:
                 connection.exec_driver_sql(f"VACUUM (FULL) {name}")
 
@@ -126,6 +116,24 @@ class PostgresDatabase:
         self._writer.dispose()
         self._readers.dispose()
         self._directory.close()
+
+    def _writing_connection(self) -> Connection:
+        if self._connection is None or self._failure is not None:
+            raise DatabaseLost(self._failure or "the database is closed")
+        return self._connection
+
+    def _verdict(self, error: BaseException) -> BaseException | None:
+        """Say what an error means for everybody in the transaction; None: for its caller alone."""
+        if not isinstance(error, DBAPIError):
+            return None
+        if getattr(error.orig, "sqlstate", None) in _TRY_AGAIN:
+            return TransactionConflict("the database asks to try again")
+        if not error.connection_invalidated:
+            return None
+        # Never reconnect: the lock went with the connection, and the tree in memory may now be
+        # behind a commit whose confirmation was lost.
+        self._failure = "the connection to the database was lost; start the node again"
+        return DatabaseLost(self._failure)
 
     def _prepare(self, connection: Connection) -> None:
         with connection.begin():

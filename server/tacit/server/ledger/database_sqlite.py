@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from sqlalchemy.exc import DatabaseError
 
 from tacit.server.errors import StateCorrupt
 from tacit.server.ledger.database import DATABASE_FILE, StateDirectory
+from tacit.server.ledger.group_commit import BatchObserver, GroupCommit
 from tacit.server.ledger.tables import create_tables
 
 
@@ -27,8 +27,9 @@ class _RawConnection(Protocol):
 class SqliteDatabase:
     """Hold the database file of one state directory, which no other process may open for writing.
 
-    Each write transaction begins IMMEDIATE and is on disk (`synchronous=FULL`) when its block is
-    left. Reads run beside it on their own connections (write-ahead log).
+    Each write transaction is on disk (`synchronous=FULL`) when its block is left; those that come
+    at once share one that begins IMMEDIATE, and its one fsync. Reads run beside it on their own
+    connections (write-ahead log).
     """
 
     failure: str | None = None
@@ -40,7 +41,7 @@ class SqliteDatabase:
             StateCorrupt: if the file is no such database, or another process holds it.
         """
         self._directory = StateDirectory(state_dir)
-        self._write_lock = threading.RLock()
+        self._group = GroupCommit(lambda: self._connection, lambda _: None)
         path = state_dir / DATABASE_FILE
         self._writer = _engine(path, "BEGIN IMMEDIATE", connections=1)
         self._readers = _engine(path, "BEGIN", connections=8)
@@ -59,14 +60,18 @@ class SqliteDatabase:
     @contextmanager
     def writing(self) -> Generator[Connection]:
         """Run one write transaction; commit on success, roll back on any exception."""
-        with self._write_lock, self._connection.begin():
-            yield self._connection
+        with self._group.turn() as connection:
+            yield connection
 
     @contextmanager
     def reading(self) -> Generator[Connection]:
         """Run one read transaction on a consistent snapshot."""
         with self._readers.connect() as connection, connection.begin():
             yield connection
+
+    def observe(self, observer: BatchObserver) -> None:
+        """Tell an observer of every batch; see `Database.observe`."""
+        self._group.observe(observer)
 
     def scrub(self) -> None:
         """Fold the write-ahead log into the database and empty it, so that it keeps no old pages.
@@ -76,7 +81,7 @@ class SqliteDatabase:
         Raises:
             StateCorrupt: if a reader held it open for the whole busy timeout.
         """
-        with self._write_lock, self._readers.connect() as connection:
+        with self._group.alone(), self._readers.connect() as connection:
             raw = cast(_RawConnection, connection.connection.driver_connection)
             ((busy, _, _),) = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         if busy:

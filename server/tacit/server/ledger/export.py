@@ -9,7 +9,6 @@ consent/…                       the same; its entries are opaque 33-byte leave
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from tacit.privacy.tiles import write_tiles
@@ -20,6 +19,7 @@ from tacit.server.ledger.contents import (
     LOGS,
     LedgerContents,
     read_database,
+    write_notes,
 )
 from tacit.server.ledger.keys import KEYS_FILE
 
@@ -50,9 +50,7 @@ def write_export(contents: LedgerContents, directory: Path) -> LedgerContents:
             write_tiles(directory / name, log.entries)
             notes = [note.decode("utf-8") for note in log.notes]
             (directory / name).mkdir(exist_ok=True)
-            (directory / name / CHECKPOINTS_FILE).write_text(
-                json.dumps(notes, ensure_ascii=False, indent=0), encoding="utf-8"
-            )
+            (directory / name / CHECKPOINTS_FILE).write_bytes(write_notes(notes))
             if log.notes:
                 (directory / name / CHECKPOINT_FILE).write_bytes(log.notes[-1])
     except OSError as error:

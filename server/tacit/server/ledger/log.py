@@ -1,4 +1,10 @@
-"""One append-only log: leaves in the database, tree in memory, a signed checkpoint per append."""
+"""One append-only log: leaves in the database, tree in memory, a signed checkpoint per append.
+
+Who sees what while transactions run: leaves are in the tree as soon as they are appended, and count
+for whoever is inside a transaction (`written`, `root`). For everybody else the log ends at the last
+leaf that is durable (`size`, `latest`, every proof), so a proof never waits for a disk, and nobody
+is ever shown a leaf that a crash could take back.
+"""
 
 from __future__ import annotations
 
@@ -54,8 +60,8 @@ class Proof:
 class MerkleLog:
     """Append to, and prove things about, one log.
 
-    The tree in memory runs ahead of the database only inside `Logs.writing`, which holds the same
-    lock that proofs take; a failed transaction truncates it back.
+    The tree in memory runs ahead of what is durable only while a batch of transactions is open; one
+    that fails truncates it back. Rows are written at the end of the batch, all at once.
 
     Attributes:
         name, origin: of the log.
@@ -68,7 +74,11 @@ class MerkleLog:
         self._key = key
         self._lock = lock
         self._tree = MerkleTree()
-        self._note = self._sign()
+        self._durable = 0
+        self._note = self._newest = self._sign(0)
+        # Owned, with the connection, by whoever is inside a transaction.
+        self._unwritten: list[bytes] = []
+        self._writer: Connection | None = None
         self.cosigning: Cosigning | None = None
 
     def load(self, connection: Connection) -> None:
@@ -101,22 +111,26 @@ class MerkleLog:
                     f"{self.name} log: {tree.size} leaves do not give the root signed for "
                     f"{known.size}"
                 )
-        self._tree = tree
-        self._note = self._sign()
+        self._tree, self._durable = tree, tree.size
+        self._note = self._sign(tree.size)
 
     @property
     def size(self) -> int:
-        """Number of leaves."""
-        with self._lock:
-            return self._tree.size
+        """Number of leaves that are durable."""
+        return self._durable
+
+    @property
+    def written(self) -> int:
+        """Number of leaves with those of the open transaction; for whoever is inside it."""
+        return self._tree.size
 
     def extends(self, earlier: Checkpoint) -> bool:
         """Say whether this log has the leaves of an earlier checkpoint of it, and went on."""
         with self._lock:
-            return earlier.size <= self._tree.size and self._tree.root(earlier.size) == earlier.root
+            return earlier.size <= self._durable and self._tree.root(earlier.size) == earlier.root
 
     def root(self, size: int | None = None) -> bytes:
-        """Return the root over the first `size` leaves, or over all.
+        """Return the root over the first `size` leaves, or over all that are `written`.
 
         Raises:
             InvalidRequest: if the log never had `size` leaves.
@@ -127,7 +141,7 @@ class MerkleLog:
             return self._tree.root(size)
 
     def append(self, connection: Connection, data: bytes) -> int:
-        """Append one leaf and its checkpoint within the caller's `Logs.writing` transaction.
+        """Append one leaf within the caller's `Logs.writing` transaction.
 
         Returns:
             The leaf's index.
@@ -139,13 +153,28 @@ class MerkleLog:
             raise InvalidRequest(
                 f"expected a log entry of at most {MAX_ENTRY_BYTES} bytes, got {len(data)}"
             )
-        index = self._tree.append(leaf_hash(data))
-        connection.execute(_ADD_LEAF, {"log": self.name, "position": index, "data": data})
-        self._note = self._sign()
-        connection.execute(
-            _ADD_CHECKPOINT, {"log": self.name, "size": index + 1, "note": self._note}
-        )
+        with self._lock:
+            index = self._tree.append(leaf_hash(data))
+        self._writer = connection
+        self._unwritten.append(data)
         return index
+
+    def write(self, connection: Connection) -> None:
+        """Write the leaves that were appended, and a checkpoint for each size they brought."""
+        rows, self._unwritten = self._unwritten, []
+        if not rows:
+            return
+        start = self._tree.size - len(rows)
+        connection.execute(
+            _ADD_LEAF,
+            [{"log": self.name, "position": start + n, "data": one} for n, one in enumerate(rows)],
+        )
+        signed = [(size, self._sign(size)) for size in range(start + 1, start + len(rows) + 1)]
+        connection.execute(
+            _ADD_CHECKPOINT,
+            [{"log": self.name, "size": size, "note": note} for size, note in signed],
+        )
+        self._newest = signed[-1][1]
 
     def checkpoint(self, known_size: int) -> tuple[bytes, list[bytes]]:
         """Return the latest signed checkpoint and the consistency proof from `known_size`.
@@ -182,7 +211,7 @@ class MerkleLog:
     def latest(self) -> tuple[bytes, int]:
         """Return the newest signed checkpoint that is durable, and its size."""
         with self._lock:
-            return self._note, self._tree.size
+            return self._note, self._durable
 
     def consistency(self, old: int, new: int) -> list[bytes]:
         """Return the consistency proof between two sizes that the log has had."""
@@ -190,25 +219,41 @@ class MerkleLog:
             return self._tree.consistency_proof(old, new)
 
     def entries(self, connection: Connection, start: int, count: int) -> list[bytes]:
-        """Return up to `count` leaves from `start` on."""
+        """Return up to `count` leaves from `start` on, as this transaction sees them."""
         query = select(leaves.c.data).where(
             leaves.c.log == self.name,
             leaves.c.position >= start,
             leaves.c.position < start + count,
         )
-        return list(connection.execute(query.order_by(leaves.c.position)).scalars())
+        stored = list(connection.execute(query.order_by(leaves.c.position)).scalars())
+        if connection is not self._writer or not self._unwritten:
+            return stored
+        first = self._tree.size - len(self._unwritten)
+        return stored + self._unwritten[max(0, start - first) : max(0, start + count - first)]
 
     def rewind(self, size: int) -> None:
-        """Undo appends whose transaction was rolled back."""
-        if self._tree.size != size:
-            self._tree.truncate(size)
-            self._note = self._sign()
+        """Undo the appends beyond `size`, whose transaction or turn in one was undone."""
+        with self._lock:
+            if (gone := self._tree.size - size) > 0:
+                self._tree.truncate(size)
+                del self._unwritten[max(0, len(self._unwritten) - gone) :]
+
+    def rewind_to_durable(self) -> None:
+        """Undo every append since the last commit."""
+        self.rewind(self._durable)
+        self._unwritten = []
+
+    def follow_commit(self) -> None:
+        """Let everybody see what was appended: it is durable now."""
+        with self._lock:
+            if self._durable != self._tree.size:
+                self._durable, self._note = self._tree.size, self._newest
 
     def _published(self, at_least: int) -> tuple[bytes, int]:
         return self.latest() if self.cosigning is None else self.cosigning.published(at_least)
 
-    def _sign(self) -> bytes:
-        checkpoint = Checkpoint(self.origin, self._tree.size, self._tree.root())
+    def _sign(self, size: int) -> bytes:
+        checkpoint = Checkpoint(self.origin, size, self._tree.root(size))
         return sign(checkpoint, self._key, self.origin)
 
 
@@ -232,17 +277,31 @@ class Logs:
             self.governance.load(connection)
             self.consent.load(connection)
         self._forgetful: list[Callable[[], None]] = []
+        self._losers: list[Callable[[], None]] = []
         self._followers: list[Callable[[], None]] = []
+        self._followed, self._unfollowed = self.governance.size, Exception()
+        database.observe(self)
 
     def on_rollback(self, forget: Callable[[], None]) -> None:
-        """Have `forget` called when a transaction failed, before the next one begins.
+        """Have `forget` called when a caller's block failed, before the next one begins.
 
         For whoever keeps in memory what follows from rows: it is to be read from them again.
         """
         self._forgetful.append(forget)
 
+    def on_loss(self, forget: Callable[[], None]) -> None:
+        """Have `forget` called when blocks that had succeeded were lost with their commit.
+
+        It must take back what any of them left in memory, not only the latest.
+        """
+        self._losers.append(forget)
+
     def on_commit(self, follow: Callable[[], None]) -> None:
-        """Have `follow` called after each commit, before the next transaction or any answer."""
+        """Have `follow` called after each commit, before the next transaction or any answer.
+
+        What it raises, the callers of the batch get, though their rows are durable; not those who
+        only appended to the consent log, as nobody's withdrawal is to wait for the other log.
+        """
         self._followers.append(follow)
 
     def witness(self, witnesses: Sequence[WitnessAddress]) -> None:
@@ -278,19 +337,46 @@ class Logs:
     def writing(self) -> Generator[Connection]:
         """Run one transaction over logs and tables: all of it becomes durable, or none.
 
+        Blocks that come at once share one commit (`group_commit`); each returns after it.
+
         Crash points: before the commit returns, nothing happened for anyone; after it, the reply
         may be lost, and every caller's retry is answered from what was stored.
         """
-        with self._lock:
-            sizes = self.governance.size, self.consent.size
+        with self.database.writing() as connection:
+            sizes = self.governance.written, self.consent.written
             try:
-                with self.database.writing() as connection:
-                    yield connection
+                yield connection
+                governed = self.governance.written
+                only_consent = sizes[0] == governed and sizes[1] < self.consent.written
             except BaseException:
                 self.governance.rewind(sizes[0])
                 self.consent.rewind(sizes[1])
                 for forget in self._forgetful:
                     forget()
                 raise
+        if self._followed < governed and not only_consent:
+            raise self._unfollowed
+
+    def finish(self, connection: Connection) -> None:
+        """Write the leaves of a batch; see `BatchObserver`."""
+        self.governance.write(connection)
+        self.consent.write(connection)
+
+    def committed(self) -> None:
+        """Show the leaves of a batch, and anchor them; see `BatchObserver`."""
+        self.governance.follow_commit()
+        self.consent.follow_commit()
+        try:
             for follow in self._followers:
                 follow()
+        except Exception as error:  # noqa: BLE001 - for `writing` to raise, to those whom it concerns
+            self._unfollowed = error
+        else:
+            self._followed = self.governance.size
+
+    def lost(self) -> None:
+        """Take back the leaves of a batch; see `BatchObserver`."""
+        self.governance.rewind_to_durable()
+        self.consent.rewind_to_durable()
+        for forget in self._losers:
+            forget()

@@ -126,7 +126,8 @@ class DeviceRegistry:
                 raise Unauthenticated("enrolment: the token was used before")
             if now_ms >= expires_at_ms:
                 raise Unauthenticated("enrolment: the token has expired")
-            if self.public_key(device_id) is not None:
+            enrolled = select(devices.c.device_id).where(devices.c.device_id == device_id)
+            if connection.execute(enrolled).first() is not None:
                 raise Unauthenticated("enrolment: the device is enrolled with another token")
             if is_erased(connection, device_id):
                 raise Unauthenticated("enrolment: this key was erased; enrol with a new one")
