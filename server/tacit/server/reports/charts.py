@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 _VERSION = "5.21"
 """Of Vega-Lite, so that another release of the library draws the same."""
@@ -55,6 +55,7 @@ def draw(specification: Mapping[str, Any], name: str = "chart") -> str:
     Raises:
         ValueError: The specification is none of Vega-Lite's, or names data outside of it.
     """
+    _check_stands_alone(specification)
     svg = _drawn(json.dumps(specification, sort_keys=True, ensure_ascii=False))
     # The library counts ids over the life of the process; here they go by their order.
     for place, found in enumerate(dict.fromkeys(_ID.findall(svg))):
@@ -63,6 +64,19 @@ def draw(specification: Mapping[str, Any], name: str = "chart") -> str:
             f"url(#{found})", f"url(#{mine})"
         )
     return svg
+
+
+def _check_stands_alone(part: object) -> None:
+    """Refuse a specification that names data or pictures elsewhere, the machine's own files too."""
+    if isinstance(part, Mapping):
+        fields = cast(Mapping[object, object], part)
+        if "url" in fields or "href" in fields:
+            raise ValueError("specification: expected its data inside, got the address of some")
+        for one in fields.values():
+            _check_stands_alone(one)
+    elif isinstance(part, list | tuple):
+        for one in cast(Sequence[object], part):
+            _check_stands_alone(one)
 
 
 @functools.lru_cache(maxsize=64)
