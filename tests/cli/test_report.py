@@ -1,4 +1,4 @@
-"""`tacit report` on a real ledger: the figures of the other commands, whole files, clear refusals."""
+"""`tacit report` on a real ledger: figures of the other commands, whole files, refusals."""
 
 from __future__ import annotations
 

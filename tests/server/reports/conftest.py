@@ -38,8 +38,9 @@ from tacit.privacy.signatures import SigningKey
 from tacit.privacy.task import RoundPlan, TaskManifest
 from tacit.privacy.trust import CONSENT_ONLY
 from tacit.server.budget.accountant import Accountant
+from tacit.server.ledger.config import Principal
 from tacit.server.ledger.contents import LedgerContents, LogContents
-from tacit.server.ledger.keys import Principal, PublicKeys
+from tacit.server.ledger.keys import PublicKeys
 from tacit.server.ledger.log import CONSENT, GOVERNANCE
 from tacit.server.ledger.replay import replay_governance
 from tacit.server.reports import VerifiedLedger, verified
@@ -49,7 +50,7 @@ DAY_MS = 86_400_000
 START_MS = 1_767_571_200_000
 """2026-01-05 00:00 UTC."""
 
-HOSTILE = "<script>alert(1)</script>\"'&{{7*7}} #panic(\"x\") *b* $x$ ]\\ \u202egnp.exe"
+HOSTILE = '<script>alert(1)</script>"\'&{{7*7}} #panic("x") *b* $x$ ]\\ \u202egnp.exe'
 """Markup of HTML, Jinja2 and Typst, and a right-to-left override."""
 
 _ROLES = {"coordinator": "coordinator", "operator": "operator", "auditor": "auditor"}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime
 import html.parser
+import itertools
 import re
-from typing import Any
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import pytest
@@ -82,7 +83,7 @@ def test_the_page_stands_alone(year: VerifiedLedger, place: int) -> None:
             assert (attributes.get(name) or "#").startswith("#")
     assert "url(" not in re.sub(r"url\(#", "", text)
     assert "@import" not in text
-    policies = [a for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    policies = [a for _, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
     assert [one["content"] for one in policies] == [content_security_policy()]
     assert "unsafe-inline" not in content_security_policy()
 
@@ -91,12 +92,12 @@ def test_the_page_stands_alone(year: VerifiedLedger, place: int) -> None:
 def test_the_page_can_be_read_without_seeing_it(year: VerifiedLedger, place: int) -> None:
     page = Page(documents(year)[place].to_html())
     assert ("html", {"lang": "en"}) in page.tags
-    drawings = [attributes for _, attributes in page.tags if attributes.get("role") == "img"]
+    drawings = [a for _, a in page.tags if a.get("role") == "img"]
     assert len(drawings) == 1
     assert "ε" in (drawings[0]["aria-label"] or "")
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h\d", tag)]
     assert levels[0] == 1
-    assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     targets = {(a.get("href") or "")[1:] for tag, a in page.tags if tag == "a"}
@@ -126,27 +127,26 @@ def test_both_forms_say_the_same(year: VerifiedLedger, place: int) -> None:
     typeset = squeezed(pdf_text(document.to_pdf()))
     shown = squeezed("".join(Page(document.to_html()).words))
     missing: list[str] = []
-    for section in document.to_json()["sections"]:  # type: ignore[attr-defined]
-        for text in leaves(section):
-            wanted = squeezed(text)
-            missing += [text] if wanted not in shown or wanted not in typeset else []
+    for text in leaves(document.to_json()["sections"]):
+        wanted = squeezed(text)
+        missing += [text] if wanted not in shown or wanted not in typeset else []
     # Words that a page break cuts through come apart in the text of a PDF, at most one a page.
     assert len(missing) <= 5, missing
 
 
-def leaves(block: Any) -> list[str]:
+def leaves(block: object) -> list[str]:
     """Every text that has to be shown."""
     if isinstance(block, str):
         return [block]
     if isinstance(block, list):
-        return [text for one in block for text in leaves(one)]
+        return [text for one in cast(list[object], block) for text in leaves(one)]
     if not isinstance(block, dict):
         return []
-    hidden = ("kind", "alternative", "empty") if block.get("rows") else ("kind", "alternative")
-    fields = {name: value for name, value in block.items() if name not in hidden}
+    fields = cast(dict[str, object], block)
     if "columns" in fields and not fields["rows"]:
-        return [fields["empty"]]
-    return [text for value in fields.values() for text in leaves(value)]
+        return leaves(fields["empty"])
+    hidden = ("kind", "alternative", "empty")
+    return [text for name, one in fields.items() if name not in hidden for text in leaves(one)]
 
 
 def test_no_name_becomes_markup_of_the_page(hostile: VerifiedLedger, hostile_text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -21,15 +22,22 @@ SECOND = Period(datetime.date(2026, 4, 1), datetime.date(2026, 6, 30))
 
 
 def account_of(review: Document) -> dict[str, Any]:
-    accounts: Any = review.to_json()["data"]
-    (account,) = accounts["accounts"]
-    return account
+    data: Any = review.to_json()["data"]
+    accounts: list[dict[str, Any]] = data["accounts"]
+    assert len(accounts) == 1
+    return accounts[0]
 
 
 def table(review: Document, heading: str, place: int = 0) -> list[list[str]]:
     (section,) = [one for one in review.sections if one.heading == heading]
-    blocks: Any = [one for one in section.to_json()["blocks"] if one["kind"] == "table"]  # type: ignore[attr-defined]
+    document: Any = section.to_json()
+    blocks: Any = [one for one in document["blocks"] if one["kind"] == "table"]
     return [[cell["text"] for cell in row] for row in blocks[place]["rows"]]
+
+
+def incidents(review: Document) -> list[str]:
+    data: Any = review.to_json()["data"]
+    return [str(one["what"]) for one in data["incidents"]]
 
 
 def words_of(review: Document) -> str:
@@ -109,12 +117,9 @@ def test_alerts_of_the_period(year: VerifiedLedger) -> None:
 
 
 def test_incidents_are_found(year: VerifiedLedger) -> None:
-    first = quarterly_review(year, FIRST).data["incidents"]
-    second = quarterly_review(year, SECOND).data["incidents"]
-    assert isinstance(first, list)
-    assert isinstance(second, list)
-    assert [one["what"] for one in first] == ["reservation task-2/1 aborted (“nobody came”)"]
-    assert [one["what"] for one in second] == [
+    first, second = (incidents(quarterly_review(year, one)) for one in (FIRST, SECOND))
+    assert first == ["reservation task-2/1 aborted (“nobody came”)"]
+    assert second == [
         "a change of account main was rejected by bob",
         "reservation task-3/2 is open at the end of the period",
     ]
@@ -131,10 +136,7 @@ def test_findings_low_caps_and_clocks_are_incidents(new_writer: Callable[..., An
     writer.approve(writer.propose(terms, "less"))
     writer.now_ms -= 90_000
     writer.notice()
-    found = quarterly_review(writer.verified()).data["incidents"]
-    assert isinstance(found, list)
-    told = [one["what"] for one in found]
-    assert told == [
+    assert incidents(quarterly_review(writer.verified())) == [
         "audit: violation detected: 1 finding",
         "window 1 of account main stood at ε 0.908402, above its cap of 0.5",
         "operator (operator) dated the entry 90 s before an earlier one",
@@ -207,7 +209,7 @@ def test_the_chart_draws_what_the_steps_say(year: VerifiedLedger) -> None:
     dashes = [tuple(layer["mark"]["strokeDash"]) for layer in chart.specification["layer"][:4]]
     assert len(set(dashes)) == 4, "lines must differ without colour"
     labels = sorted(one["pixel"] for one in drawn[-1])
-    assert all(b - a >= 13.9 for a, b in zip(labels, labels[1:], strict=False))
+    assert all(b - a >= 13.9 for a, b in itertools.pairwise(labels))
 
 
 def test_an_account_opened_later_has_no_chart_yet(year: VerifiedLedger) -> None:

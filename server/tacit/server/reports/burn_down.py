@@ -13,7 +13,7 @@ from tacit.server.reports.document import Chart
 from tacit.server.reports.figures import exact, second
 from tacit.server.reports.period import Period
 
-_WIDTH, _HEIGHT = 430, 230
+_WIDTH, _HEIGHT = 430, 200
 _LABEL_GAP = 14.0  # pixels between two labels at least
 _ZOOM = 20  # steps within this share of the period are drawn on their own scale of time
 _LEAST_SPAN_MS = 60_000

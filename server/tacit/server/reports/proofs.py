@@ -130,7 +130,8 @@ def _witnesses(ledger: VerifiedLedger) -> str:
     if not ledger.quorum.witnesses:
         others = _cosigners(ledger)
         beside = (
-            f"; {', '.join(others)} cosigned the checkpoint, by a key that was not checked here"
+            f". Cosignatures in the name of {', '.join(others)} stand on the checkpoint; no key "
+            "was given to check them with"
             if others
             else ""
         )

@@ -163,13 +163,10 @@ def _chosen(
 def _head(
     verified: VerifiedLedger, now: VerifiedLedger, period: Period, drawn_up: datetime.date | None
 ) -> Facts:
-    newest_ms = verified.entries[-1].recorded_at_ms
-    ended = period.end_ms <= newest_ms
-    state = (
-        "as it stood at the end of the period"
-        if ended
-        else "the newest known; the period may not have ended"
-    )
+    if now.size < verified.size:
+        state = "as it stood at the end of the period"
+    else:
+        state = "the newest of this copy: what was recorded after it is not in this review"
     return Facts(
         (
             ("Period", f"{period.first} to {period.last}, whole days in UTC"),

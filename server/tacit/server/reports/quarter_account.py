@@ -54,10 +54,10 @@ def account_sections(
             )
             for level in sorted({task.trust_level for task in statement.tasks})
         ),
-        _standing(statement, period),
-        _context(statement),
         *((chart,) if chart else ()),
         *_alerts(statement, within),
+        _standing(statement, period),
+        _context(statement),
     ]
     return [
         Section(f"Account {account.account_id}, population {account.population}", tuple(blocks)),
