@@ -32,7 +32,7 @@ from tacit.privacy.consent_map import MapEpoch
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.merkle import MerkleTree, leaf_hash
 from tacit.privacy.notice import NoticeDocument
-from tacit.privacy.release import ReleaseManifest
+from tacit.privacy.release import ReleaseManifest, ReleaseStatement
 from tacit.privacy.round_record import RoundRecord
 from tacit.privacy.signatures import SigningKey
 from tacit.privacy.task import RoundPlan, TaskManifest
@@ -179,6 +179,11 @@ class Writer:
             target_delta=task.target_delta,
             created_at_ms=self.now_ms,
             trust_level=task.trust_level,
+            statement=None
+            if task.target_delta is None
+            else ReleaseStatement.of(
+                self.accountant.claim(task.events(), task.target_delta), task.participation_bound
+            ),
         )
         self.append("release", release.to_json(), "coordinator")
         return release

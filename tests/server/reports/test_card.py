@@ -15,7 +15,7 @@ import pytest
 from tacit.privacy.accounting import GaussianEvent, epsilon_bound, round_up
 from tacit.privacy.checkpoint import verify_checkpoint
 from tacit.privacy.merkle import leaf_hash, verify_inclusion
-from tacit.privacy.trust import ASSUMPTIONS, CLAIMS, EXCLUSIONS
+from tacit.privacy.trust import ASSUMPTIONS, CLAIMS, EXCLUSIONS, LOCAL_EXCLUSIONS
 from tacit.server.errors import NotFound, VerificationFailed
 from tacit.server.ledger.contents import LogContents
 from tacit.server.ledger.log import GOVERNANCE
@@ -166,6 +166,22 @@ def test_consent_only_has_no_word_of_a_guarantee(unpaid: VerifiedLedger) -> None
     assert CLAIMS["consent-only"] in words
     assert ASSUMPTIONS["consent-only"] in words
     assert card.title == "Deployment card"
+
+
+def test_at_level_local_devices_add_the_noise(new_writer: Callable[..., Any]) -> None:
+    writer = new_writer()
+    writer.account()
+    writer.train(writer.task(trust_level="local", neighboring_relation="replace"))
+    words = text_of(deployment_card(writer.verified()))
+    for needed in (
+        CLAIMS["local"],
+        ASSUMPTIONS["local"],
+        *LOCAL_EXCLUSIONS,
+        "the sensitivity is 2L",
+    ):
+        assert needed in words
+    assert "65,536" in words, "z times twice the integer norm: 8 x 2 x 4096"
+    assert "replace: one user's contributions replaced by any others" in words
 
 
 def test_a_ledger_that_does_not_verify_has_no_card(new_writer: Callable[..., Any]) -> None:

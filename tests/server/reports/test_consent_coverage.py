@@ -31,10 +31,11 @@ def test_counts_against_a_slow_one(states: list[tuple[str, str, str, int]]) -> N
         true = sum(p == purpose and signal in s.split() and end > 10 for _, p, s, end in states)
         assert band.least <= true < band.least + BAND
         assert true > 0
-    for purpose, decided, granting in shop.by_purpose:
+    for purpose, decided, granting, nothing in shop.by_purpose:
         mine = [(s, end) for _, p, s, end in states if p == purpose]
         assert decided == Band.of(len(mine))
         assert granting == Band.of(sum(bool(s) and end > 10 for s, end in mine))
+        assert nothing == Band.of(sum(not s or end <= 10 for s, end in mine))
 
 
 @pytest.mark.parametrize(

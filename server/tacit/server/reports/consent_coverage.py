@@ -56,14 +56,15 @@ class PopulationCoverage:
     Attributes:
         population: Its name.
         enrolled: Devices that are enrolled.
-        by_purpose: (purpose, decided, granting) in order: devices that ever decided about it, and
-            those of them that grant at least one signal now.
+        by_purpose: (purpose, decided, granting, none) in order: devices that ever decided about
+            it, those of them that grant at least one signal now, and those that grant none: they
+            refused or withdrew, or their grant ended.
         by_signal: (purpose, signal, granting) in order.
     """
 
     population: str
     enrolled: Band
-    by_purpose: tuple[tuple[str, Band, Band], ...]
+    by_purpose: tuple[tuple[str, Band, Band, Band], ...]
     by_signal: tuple[tuple[str, str, Band], ...]
 
     def to_json(self) -> dict[str, object]:
@@ -72,8 +73,13 @@ class PopulationCoverage:
             "population": self.population,
             "enrolled": str(self.enrolled),
             "by_purpose": [
-                {"purpose": purpose, "decided": str(decided), "granting": str(granting)}
-                for purpose, decided, granting in self.by_purpose
+                {
+                    "purpose": purpose,
+                    "decided": str(decided),
+                    "granting": str(granting),
+                    "granting_nothing": str(nothing),
+                }
+                for purpose, decided, granting, nothing in self.by_purpose
             ],
             "by_signal": [
                 {"purpose": purpose, "signal": signal, "granting": str(granting)}
@@ -197,7 +203,12 @@ def counted(
                 population=population,
                 enrolled=Band.of(count),
                 by_purpose=tuple(
-                    (purpose, Band.of(number), Band.of(granting[of, purpose]))
+                    (
+                        purpose,
+                        Band.of(number),
+                        Band.of(granting[of, purpose]),
+                        Band.of(number - granting[of, purpose]),
+                    )
                     for (of, purpose), number in sorted(decided.items())
                     if of == population
                 ),

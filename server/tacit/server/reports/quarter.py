@@ -12,7 +12,7 @@ from tacit.server.reports.audits import audits_section
 from tacit.server.reports.consent_coverage import ConsentCoverage
 from tacit.server.reports.document import Document, Facts, Section
 from tacit.server.reports.evidence import VerifiedLedger, evidence
-from tacit.server.reports.figures import exact, plural, second
+from tacit.server.reports.figures import exact, plural, relation, second
 from tacit.server.reports.incidents import Incident, incidents_of, incidents_section
 from tacit.server.reports.period import Period
 from tacit.server.reports.positions import Positions
@@ -203,7 +203,9 @@ def _summary(
             f"Account {one.account.account_id}",
             f"window {one.standing.window}: ε {exact(one.window_spent.epsilon)} of a cap of "
             f"{exact(one.account.cap_epsilon)}; lifetime ε {exact(one.spent.epsilon)}; at δ = "
-            f"{one.account.target_delta!r}, per {one.spent.unit}",
+            f"{one.account.target_delta!r}, per {one.spent.unit}, "
+            f"{relation(one.spent.neighboring_relation).partition(':')[0]}, at trust level "
+            f"{one.spent.trust_level}",
         )
         for one in statements
     ]

@@ -143,10 +143,11 @@ def _coverage(coverage: PopulationCoverage) -> list[Block]:
                 ("purpose", False),
                 ("decided about it", True),
                 ("grant at least one signal", True),
+                ("grant none: refused, withdrawn or ended", True),
             ),
             tuple(
-                (purpose, str(decided), str(granting))
-                for purpose, decided, granting in coverage.by_purpose
+                (purpose, str(decided), str(granting), str(nothing))
+                for purpose, decided, granting, nothing in coverage.by_purpose
             ),
             f"No device of population {coverage.population} decided about anything yet.",
         ),
