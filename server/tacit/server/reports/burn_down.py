@@ -18,6 +18,13 @@ _LABEL_GAP = 14.0  # pixels between two labels at least
 _ZOOM = 20  # steps within this share of the period are drawn on their own scale of time
 _LEAST_SPAN_MS = 60_000
 _DAY_MS = 86_400_000
+_FORMS = (
+    (_DAY_MS / 12, "%H:%M:%S"),
+    (_DAY_MS, "%H:%M"),
+    (300 * _DAY_MS, "%d %b"),
+    (float("inf"), "%b %Y"),
+)
+"""How moments stand on the axis, by what it spans in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +115,9 @@ def _specification(lines: Sequence[_Line], from_ms: int, to_ms: int) -> dict[str
     values = [value for line in lines for _, value in line.points]
     top = max([*values, 1e-6]) * 1.08
     step_ms = to_ms - from_ms
-    form = "%H:%M:%S" if step_ms < 2 * _DAY_MS // 24 else "%H:%M" if step_ms < _DAY_MS else "%d %b"
+    form = next(form for longest_ms, form in _FORMS if step_ms < longest_ms)
     day = datetime.datetime.fromtimestamp(from_ms / 1000, datetime.UTC)
-    title = "UTC" if form == "%d %b" else f"UTC, {day:%Y-%m-%d}"
+    title = f"UTC, {day:%Y-%m-%d}" if step_ms < _DAY_MS else "UTC"
     x = {
         "field": "at",
         "type": "temporal",

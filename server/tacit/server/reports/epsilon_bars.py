@@ -68,9 +68,15 @@ def epsilon_bars(facts: ReleaseFacts) -> Chart:
             },
         ],
     }
+    delta = facts.claim.target_delta if facts.claim else facts.lifetime_delta
+    other = (
+        f"; window and lifetime at δ = {facts.lifetime_delta!r}, this release at {delta!r}"
+        if delta != facts.lifetime_delta
+        else ""
+    )
     return Chart(
         caption="ε of this release, and what its account had spent when it was released; the "
-        "dotted line is the cap of a window",
+        f"dotted line is the cap of a window{other}",
         alternative="; ".join(f"{one['what']}: ε {one['label']}" for one in values)
         + f"; cap of a window: ε {exact(cap)}",
         specification=specification,

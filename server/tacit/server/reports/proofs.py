@@ -53,6 +53,7 @@ def verification_section(
     proven: tuple[tuple[str, int], ...] = (),
     *,
     with_figures: bool = True,
+    beside: str = "",
 ) -> Section:
     """Say what was verified for the report, and how to do it again without trusting it.
 
@@ -62,6 +63,7 @@ def verification_section(
         commands: What Tacit's own tools re-derive it with, one a line.
         proven: (what it is, position) of the entries to prove.
         with_figures: Whether the report shows figures; one of what spends nothing has none.
+        beside: What of the report does not come from the log; empty for nothing.
     """
     keys, report = ledger.contents.keys, ledger.verification
     rows: list[tuple[str, Text | list[Text]]] = [
@@ -75,8 +77,9 @@ def verification_section(
     ]
     blocks: list[Block] = [
         Paragraph(
-            "This report was made from the ledger's entries alone, after both logs, every "
-            "signature and every figure had been verified as follows."
+            (f"Except for {beside}, this" if beside else "This")
+            + " report was made from the ledger's entries alone, after both logs, every signature "
+            "and every figure had been verified as follows."
         ),
         Facts(tuple(rows)),
         Paragraph(

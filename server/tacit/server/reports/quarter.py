@@ -94,7 +94,13 @@ def quarterly_review(
         audits_section(now, positions, audits, "No audit was recorded in the period."),
         incidents_section(incidents),
         limits_section(statements),
-        verification_section(now, "Verification", commands, with_figures=bool(statements)),
+        verification_section(
+            now,
+            "Verification",
+            commands,
+            with_figures=bool(statements),
+            beside="consent coverage, which the node's database was asked" if coverage else "",
+        ),
     ]
     about = account or population or now.contents.keys.origins[GOVERNANCE]
     return Document(
