@@ -125,6 +125,14 @@ def test_budget(demo_state: Path, verb: str) -> None:
     check(read("budget", verb, demo_state, "--json"), at_least=3)
 
 
+@pytest.mark.parametrize("verb", ["card", "quarter"])
+def test_a_report(demo_state: Path, tmp_path: Path, verb: str) -> None:
+    out = tmp_path / "out.json"
+    result = CliRunner().invoke(main, ["report", verb, str(demo_state), "--json", str(out)])
+    assert result.exit_code == 0, result.output
+    check(json.loads(out.read_text()), at_least=3)
+
+
 def test_what_if(demo_state: Path) -> None:
     arguments = ("--epsilon", "1", "--rounds", "2", "--users", "1000")
     check(read("budget", "what-if", demo_state, *arguments, "--json"), at_least=5)

@@ -22,15 +22,24 @@ def read_ledger(path: Path) -> LedgerContents:
     Raises:
         ClickException: `path` is no ledger and holds none, or cannot be read as one.
     """
+    path, is_export = find_ledger(path)
+    try:
+        return read_export(path) if is_export else read_database(path)
+    except ServerError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def find_ledger(path: Path) -> tuple[Path, bool]:
+    """Return where the ledger at or in `path` lies, and whether it is an export.
+
+    Raises:
+        ClickException: `path` is no ledger and holds none.
+    """
     if path.is_dir() and not (path / KEYS_FILE).is_file():
         inside = (path / _DEMO_NODE, path / _DEMO_EXPORT)
         path = next((one for one in inside if (one / KEYS_FILE).is_file()), path)
     check_is_ledger(path)
-    try:
-        is_export = path.is_dir() and not (path / DATABASE_FILE).exists()
-        return read_export(path) if is_export else read_database(path)
-    except ServerError as error:
-        raise click.ClickException(str(error)) from None
+    return path, path.is_dir() and not (path / DATABASE_FILE).exists()
 
 
 def check_is_ledger(path: Path) -> None:

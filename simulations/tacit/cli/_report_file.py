@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 import click
 
+from tacit.server.durable_file import write_durably
+
 
 def check_writable(path: pathlib.Path | None, option: str = "--json") -> None:
     """Refuse a report file that could not be written, before anything else is done.
@@ -39,15 +41,22 @@ def write_report(path: pathlib.Path, report: Mapping[str, object]) -> None:
     Raises:
         ClickException: it cannot be written after all.
     """
-    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    write_whole(path, (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_whole(path: pathlib.Path, content: bytes) -> None:
+    """Write a file; a reader finds the old one or the whole new one.
+
+    Raises:
+        ClickException: it cannot be written after all.
+    """
     try:
         if path.exists() and not path.is_file():  # a pipe or a terminal
-            path.write_text(text, encoding="utf-8")
+            path.write_bytes(content)
             return
         beside = path.resolve().with_name(f".{path.name}.{os.getpid()}")
         try:
-            beside.write_text(text, encoding="utf-8")
-            beside.replace(path.resolve())
+            write_durably(path.resolve(), content, temporary=beside, mode=0o666)
         finally:
             beside.unlink(missing_ok=True)
     except OSError as error:

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from tacit.cli._ledger_path import check_is_ledger, read_ledger
+from tacit.cli._trust_options import ledger_key, witness_quorum
 from tacit.cli.witness import witness
 from tacit.privacy.checkpoint import verify_checkpoint
-from tacit.privacy.cosignature import Quorum, Witness
-from tacit.privacy.errors import BadParameter, PrivacyError
+from tacit.privacy.errors import PrivacyError
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.trust import CLAIMS
 from tacit.server.errors import ServerError, VerificationFailed
@@ -28,7 +28,6 @@ from tacit.server.ledger.log import GOVERNANCE
 from tacit.server.ledger.verification_report import VerificationReport
 from tacit.server.ledger.verify import verify_export
 
-_KEY_BYTES = 32
 _PATH = click.Path(exists=True, path_type=Path)
 
 
@@ -74,8 +73,8 @@ def verify(
     as_json: bool,
 ) -> None:
     """Re-derive every root, signature, budget and epsilon of the ledger at PATH."""
-    key = None if key_hex is None else _key(key_hex)
-    demanded = _quorum(witness_keys, quorum)
+    key = None if key_hex is None else ledger_key(key_hex)
+    demanded = witness_quorum(witness_keys, quorum)
     if not as_json:
         check_is_ledger(path)
     notes = [one.read_bytes() for one in known]
@@ -175,24 +174,6 @@ def export(directory: Path, database: Path | None, config: Path | None) -> None:
         raise click.ClickException(str(error)) from None
     counts = ", ".join(f"{len(log.entries)} {name}" for name, log in contents.logs.items())
     click.echo(f"exported {counts} entries to {directory}")
-
-
-def _key(text: str) -> bytes:
-    try:
-        key = bytes.fromhex(text)
-    except ValueError:
-        key = b""
-    if len(key) != _KEY_BYTES:
-        raise click.BadParameter("expected 64 hexadecimal digits", param_hint="'--key'")
-    return key
-
-
-def _quorum(keys: tuple[str, ...], threshold: int | None) -> Quorum:
-    try:
-        witnesses = tuple(Witness.parse(one) for one in keys)
-        return Quorum(witnesses, len(witnesses) if threshold is None else threshold)
-    except BadParameter as error:
-        raise click.BadParameter(str(error), param_hint="'--witness' / '--quorum'") from None
 
 
 @contextmanager

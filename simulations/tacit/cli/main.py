@@ -13,6 +13,7 @@ _COMMANDS = {
     "device": "tacit.cli.device:device",
     "audit": "tacit.cli.audit:audit",
     "budget": "tacit.cli.budget:budget",
+    "report": "tacit.cli.report:report",
     "policy": "tacit.cli.policy:policy",
 }
 _SUMMARIES = {
@@ -22,6 +23,7 @@ _SUMMARIES = {
     "device": "Consents and rights of the person whose device it is, offline.",
     "audit": "Look for privacy violations: noise, sensitivity, canaries; states its power.",
     "budget": "Show, explain, plan and govern privacy budgets; the facts of releases.",
+    "report": "Deployment cards and quarterly reviews for regulators, as HTML and PDF.",
     "policy": "Check and sign guardrails: what a device must not show.",
 }
 

@@ -122,7 +122,7 @@ def _claim(statement: AccountStatement) -> str:
         f"{account.account_id} for population "
         f"{account.population} is, together, at most ({spent.epsilon!r}, {account.target_delta!r})"
         f"-DP: lifetime ε. {beside}{_capped(statement)}"
-        f"{_odds(spent.epsilon, spent.neighboring_relation)}"
+        f"{odds_in_words(spent.epsilon, spent.neighboring_relation)}"
         f"{_open(statement)}"
     )
 
@@ -134,7 +134,13 @@ def _capped(statement: AccountStatement) -> str:
     return f"Of it {which} has spent ε {window!r}, of a cap of {cap!r}{over}. "
 
 
-def _odds(epsilon: float, neighboring_relation: str) -> str:
+def odds_in_words(epsilon: float, neighboring_relation: str) -> str:
+    """Say how far an (epsilon, delta) claim lets odds move; ends with a space.
+
+    Args:
+        epsilon: The figure that is claimed.
+        neighboring_relation: What neighbouring data sets differ by.
+    """
     factor = math.exp(min(epsilon, math.log(_LARGEST_ODDS)))
     sure = math.ceil(factor / (1.0 + factor) * 1e4) / 1e4  # bounds are rounded up for show, too
     factor = math.ceil(factor * 100.0) / 100.0
