@@ -300,7 +300,7 @@ class Decider:
             history=_digest(moment.past),
             closed=list(removals.closed),
             removed={
-                rule: [catalogue.items[int(place)].item_id for place in places]
+                rule: [catalogue.items.item_id(place) for place in places.tolist()]
                 for rule, places in removed.items()
                 if removals.by_rule[rule] is not None
             },
@@ -360,8 +360,8 @@ def _items(moment: Moment, scored: Scored, slate: Slate) -> tuple[RecommendedIte
             )
         items.append(
             RecommendedItem(
-                item_id=moment.catalogue.items[index].item_id,
-                title=moment.catalogue.items[index].title,
+                item_id=moment.catalogue.items.item_id(index),
+                title=moment.catalogue.items.title(index),
                 score=float(scored.values[index]),
                 source=source,
                 reasons=told,
