@@ -17,8 +17,9 @@ from tacit.client import explain as _explain
 from tacit.client.basis import Scored, score, scorer_of, similarity_vectors
 from tacit.client.catalogue import Catalogue
 from tacit.client.decide import DecideError, ReleasedModel, read_model
+from tacit.client.decide.top import best
 from tacit.client.decision import Basis, Decision, Explanation, HandOver, RecommendedItem, Source
-from tacit.client.errors import BadEvent, UnknownDecision
+from tacit.client.errors import BadEvent, StoreUnavailable, UnknownDecision
 from tacit.client.events import EventLog
 from tacit.client.guardrails.document import GuardrailPolicy
 from tacit.client.guardrails.kinds import OUTBOUND
@@ -28,12 +29,13 @@ from tacit.client.journal import DecisionJournal
 from tacit.client.moment import ItemFilter, Moment, Moments
 from tacit.client.profile import History
 from tacit.client.questions import Question, next_question
-from tacit.client.slate import POOL, Exploration, Slate, best, fill, system_uniforms
+from tacit.client.slate import POOL, Exploration, Slate, fill, system_uniforms
 from tacit.privacy.arrays import unpack_arrays
 from tacit.privacy.errors import PrivacyError
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+RealArray = npt.NDArray[np.floating]
 BoolArray = npt.NDArray[np.bool_]
 
 REASONED_ITEMS = 20
@@ -68,7 +70,7 @@ class _Installed:
     model: ReleasedModel | None = None
 
     @property
-    def popularity(self) -> FloatArray | None:
+    def popularity(self) -> RealArray | None:
         """Popularity of the items, or None without a model."""
         return None if self.model is None else self.model.popularity
 
@@ -125,18 +127,19 @@ class Decider:
         scored = score(moment.past, installed.model, moment.categories, len(catalogue))
         removals = moment.guardrails.apply(moment.situation)
         mask = _mask(moment, removals, request)
+        candidates = max(POOL, 3 * request.k)
         slate = fill(
-            scored.values,
+            scored.best_first(~mask, candidates),
             mask,
             request.k,
             vectors=lambda items: similarity_vectors(installed.model, moment.categories, items),
             diversity=request.diversity,
             exploration=request.exploration,
             uniforms=self._uniforms,
-            promoted=_promoted(catalogue, scored.values, request.promote),
+            promoted=_promoted(catalogue, scored, request.promote),
         )
         items = _items(moment, scored, slate)
-        removed = _removed_candidates(scored.values, removals)
+        removed = _removed_candidates(scored, removals)
         decision_id = os.urandom(8).hex()
         self._record(
             decision_id, moment, installed, scored, request, removals, mask, items, removed
@@ -312,10 +315,15 @@ class Decider:
         if release is None or release.manifest.catalogue_sha256 != catalogue.digest.hex():
             return _Installed(catalogue.digest)
         try:
-            model = read_model(unpack_arrays(release.model_blob, self._max_model_bytes))
+            arrays = unpack_arrays(release.model_blob, self._max_model_bytes)
+            model = read_model(arrays, self._releases.folder)
         except (PrivacyError, DecideError):
             # It was checked when it was installed, by a client of another version than this one.
             return _Installed(catalogue.digest)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"cannot write the rows of the installed model beside the store: {error.strerror}"
+            ) from None
         return _Installed(catalogue.digest, release.manifest.version, model)
 
 
@@ -334,16 +342,17 @@ def _mask(moment: Moment, removals: Removals, request: Request) -> BoolArray:
     return removals.mask if bool(mask.all()) else mask
 
 
-def _promoted(catalogue: Catalogue, values: FloatArray, promote: tuple[str, ...]) -> IntArray:
+def _promoted(catalogue: Catalogue, scored: Scored, promote: tuple[str, ...]) -> IntArray:
     found = [i for item in dict.fromkeys(promote) if (i := catalogue.index(item)) is not None]
     indices = np.array(found, dtype=np.int64)
-    return indices[np.argsort(-values[indices], kind="stable")]
+    return indices[np.argsort(-scored.estimate.exact(indices), kind="stable")]
 
 
 def _items(moment: Moment, scored: Scored, slate: Slate) -> tuple[RecommendedItem, ...]:
     items: list[RecommendedItem] = []
     indices: list[int] = slate.items.tolist()
     past, reasoned = moment.past, slate.items[:REASONED_ITEMS]
+    exact = scored.estimate.exact(slate.items)
     shares = np.zeros((len(reasoned), len(past.items)))
     if scored.basis == "model" and scored.scorer is not None and len(reasoned):
         shares = scored.scorer.many_shares(past.items, past.weights, reasoned)
@@ -362,7 +371,7 @@ def _items(moment: Moment, scored: Scored, slate: Slate) -> tuple[RecommendedIte
             RecommendedItem(
                 item_id=moment.catalogue.items.item_id(index),
                 title=moment.catalogue.items.title(index),
-                score=float(scored.values[index]),
+                score=float(exact[place]),
                 source=source,
                 reasons=told,
                 propensity=float(slate.propensities[place]),
@@ -371,11 +380,12 @@ def _items(moment: Moment, scored: Scored, slate: Slate) -> tuple[RecommendedIte
     return tuple(items)
 
 
-def _removed_candidates(values: FloatArray, removals: Removals) -> dict[str, IntArray]:
+def _removed_candidates(scored: Scored, removals: Removals) -> dict[str, IntArray]:
     """Return, by rule, which of the best items it removed; others nobody would have seen anyway."""
     if not removals.by_rule:
         return {}
-    pool = best(values, np.ones(len(values), dtype=np.bool_), POOL)
+    everything = np.ones(len(removals.mask), dtype=np.bool_)
+    pool = best(scored.best_first(everything, POOL), everything, POOL)
     removed: dict[str, IntArray] = {}
     for rule, items in removals.by_rule.items():
         places = pool if items is None else pool[np.isin(pool, items)]

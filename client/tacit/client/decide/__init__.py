@@ -1,6 +1,7 @@
 """Decisions: everything a device works out on its own, without a socket."""
 
 from tacit.client.decide.errors import BadHistory, BadModel, DecideError
+from tacit.client.decide.estimate import ScoreEstimate
 from tacit.client.decide.factors import FactorModel
 from tacit.client.decide.linear import LinearModel
 from tacit.client.decide.readout import Model
@@ -11,6 +12,7 @@ from tacit.client.decide.released import (
     attributions,
     base_score,
     deletion_deltas,
+    estimate,
     read_model,
     scores,
 )
@@ -25,11 +27,13 @@ __all__ = [
     "Model",
     "Recency",
     "ReleasedModel",
+    "ScoreEstimate",
     "age_ranks",
     "attribution",
     "attributions",
     "base_score",
     "deletion_deltas",
+    "estimate",
     "read_model",
     "scores",
 ]
