@@ -24,7 +24,7 @@ def _rows(kind: str, n: int, width: int, rng: np.random.Generator) -> Float32Arr
     if kind == "skewed":
         rows *= (1.0 / np.arange(1, n + 1) ** 0.8)[rng.permutation(n), np.newaxis]
     elif kind == "repeated":
-        rows = rows[rng.integers(0, 7, n)]
+        rows = rows[rng.integers(0, min(7, n), n)]
     elif kind == "zeros":
         rows *= rng.random((n, 1)) < 0.01
     return rows.astype(np.float32)

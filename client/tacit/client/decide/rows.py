@@ -17,6 +17,7 @@ from __future__ import annotations
 import io
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -125,9 +126,10 @@ class BlockedRows:
         """
         self._shape = rows.shape[0], rows.shape[1]
         self._lock = threading.Lock()
-        # Closed by its finaliser with the last model that uses it; it has no name to leak.
         file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         self._file = cast(io.FileIO, file)
+        # It goes with the last model that uses it; models are dropped, not closed.
+        weakref.finalize(self, file.close)
         self._scales = np.empty(len(rows), dtype=np.float32)
         for start in range(0, len(rows), BLOCK):
             block = rows[start : start + BLOCK]
