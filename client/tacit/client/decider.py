@@ -8,7 +8,7 @@ import time
 import zlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +28,12 @@ from tacit.client.installed import InstalledRelease, InstalledReleases
 from tacit.client.journal import DecisionJournal
 from tacit.client.moment import ItemFilter, Moment, Moments
 from tacit.client.profile import History
-from tacit.client.questions import Question, next_question
 from tacit.client.slate import POOL, Exploration, Slate, fill, system_uniforms
 from tacit.privacy.arrays import unpack_arrays
 from tacit.privacy.errors import PrivacyError
+
+if TYPE_CHECKING:
+    from tacit.client.questions import Question
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -196,6 +198,8 @@ class Decider:
         now_ms: int,
     ) -> Question | None:
         """Pick the question whose answer would tell most; see `tacit.client.questions`."""
+        from tacit.client.questions import next_question
+
         installed = self.installed(catalogue)
         moment = self._moments.now(
             catalogue, policy, permitted, "home", now_ms, popularity=installed.popularity

@@ -8,13 +8,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from tacit.client.actions import Action, ActionDecision, Strategy
 from tacit.client.catalogue import Catalogue
 from tacit.client.consents import BASIC_SIGNALS, ConsentLog
-from tacit.client.content import Component, Content, assemble
 from tacit.client.decide import Recency
 from tacit.client.decider import Decider, Request
 from tacit.client.decision import (
@@ -28,7 +27,6 @@ from tacit.client.decision import (
 from tacit.client.erasure import erase
 from tacit.client.errors import BadCatalogue, BadEvent, UnknownDecision
 from tacit.client.events import Event, EventLog
-from tacit.client.exposure import DeviceExposure, exposure_of
 from tacit.client.facts import Facts
 from tacit.client.features import Features
 from tacit.client.guardrails import DEFAULT_GUARDRAILS, GuardrailPolicy, InstalledGuardrails
@@ -39,13 +37,9 @@ from tacit.client.installed import InstalledReleases
 from tacit.client.journal import DecisionJournal
 from tacit.client.keys import KeyProvider
 from tacit.client.moment import ItemFilter, Moments
-from tacit.client.next_action import NextAction
 from tacit.client.participation import ParticipationLog
 from tacit.client.past import PermittedPast
 from tacit.client.policy import DevicePolicy, Endpoints, TrustRoots
-from tacit.client.predictions import predict_now
-from tacit.client.questions import Question
-from tacit.client.rights import Rights
 from tacit.client.rights_log import RightsLog
 from tacit.client.slate import Exploration
 from tacit.client.store import Store
@@ -56,6 +50,12 @@ from tacit.privacy.release import KINDS, RANKING
 from tacit.privacy.signals import PURPOSES
 
 if TYPE_CHECKING:
+    # What no decision of items needs is loaded by the verb that needs it.
+    from tacit.client.actions import Action, ActionDecision, Strategy
+    from tacit.client.content import Component, Content
+    from tacit.client.exposure import DeviceExposure
+    from tacit.client.questions import Question
+    from tacit.client.rights import Rights
     from tacit.client.sync import SyncReport
 
 _POPULATION = "population"
@@ -102,7 +102,6 @@ class Personalizer:
         self.participation = ParticipationLog(store, self.facts)
         self.releases = InstalledReleases(self.facts)
         self.rights_log = RightsLog(self.facts)
-        self.rights = Rights(self)
         self._catalogue = catalogue
         self._terms = terms
         self.journal = DecisionJournal(store)
@@ -115,9 +114,6 @@ class Personalizer:
             PermittedPast(self.events), self.journal, self.suppressions, recency
         )
         self._decider = Decider(
-            self.events, self.releases, self.journal, self._moments, policy.max_model_bytes
-        )
-        self._next_action = NextAction(
             self.events, self.releases, self.journal, self._moments, policy.max_model_bytes
         )
 
@@ -274,6 +270,13 @@ class Personalizer:
             granted=granted,
             gpc=gpc or (self.gpc_present and purpose in _GPC_PURPOSES),
         )
+
+    @cached_property
+    def rights(self) -> Rights:
+        """The verbs of a data subject."""
+        from tacit.client.rights import Rights
+
+        return Rights(self)
 
     @property
     def gpc_present(self) -> bool:
@@ -482,8 +485,13 @@ class Personalizer:
             BadCatalogue: if the profile was opened without a catalogue.
             BadEvent: if the actions cannot be used.
         """
+        from tacit.client.next_action import NextAction
+
         now_ms = self.clock_ms()
-        return self._next_action.choose(
+        chooser = NextAction(
+            self.events, self.releases, self.journal, self._moments, self.policy.max_model_bytes
+        )
+        return chooser.choose(
             self.catalogue,
             self.guardrails,
             self.consents.permitted("decide", now_ms),
@@ -513,6 +521,8 @@ class Personalizer:
         Raises:
             BadEvent: if the channel is unknown or no headline fits.
         """
+        from tacit.client.content import assemble
+
         now_ms = self.clock_ms()
         told = self._features(now_ms)
         named = {} if item is None else {"title": self.catalogue.title(item)}
@@ -611,6 +621,8 @@ class Personalizer:
 
         Predictions read only signals permitted for `decide`.
         """
+        from tacit.client.predictions import predict_now
+
         now_ms = self.clock_ms()
         held = {kind: self.releases.get(kind) for kind in KINDS}
         installed = {kind: release for kind, release in held.items() if release is not None}
@@ -641,6 +653,8 @@ class Personalizer:
         By trust level, purpose and task, from the rounds it entered itself over its whole life. No
         server can reset it; `forget` ends it with the identity it belongs to.
         """
+        from tacit.client.exposure import exposure_of
+
         policy = self.policy
         return exposure_of(self.participation.entries(), policy.max_epsilon, policy.max_delta)
 
