@@ -8,6 +8,7 @@ in the clear.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -16,6 +17,7 @@ from tacit.client.errors import StoreDamaged
 from tacit.client.store import Store
 
 _KIND = "event"
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +39,25 @@ class Event:
     value: float | None
     recorded_at_ms: int
     properties: Mapping[str, object] = field(default_factory=dict[str, object])
+    # Not an argument, so that `replace` never carries the bytes of one event into another.
+    _encoded: bytes | None = field(init=False, repr=False, compare=False, default=None)
 
     def to_bytes(self) -> bytes:
-        """Encode for sealing."""
-        return json.dumps(
-            [
-                self.name,
-                self.signal,
-                self.items,
-                self.value,
-                self.recorded_at_ms,
-                dict(self.properties),
-            ],
-            allow_nan=False,
-            separators=(",", ":"),
-        ).encode()
+        """Encode for sealing; once, for an event is measured before it is sealed."""
+        if self._encoded is None:
+            encoded = _ENCODER.encode(
+                [
+                    self.name,
+                    self.signal,
+                    self.items,
+                    self.value,
+                    self.recorded_at_ms,
+                    dict(self.properties),
+                ]
+            ).encode()
+            object.__setattr__(self, "_encoded", encoded)
+            return encoded
+        return self._encoded
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Event:
@@ -89,29 +95,55 @@ class EventLog:
 
     def append_all(self, events: Iterable[tuple[Event, str]]) -> list[tuple[int, bool]]:
         """Record several events in one transaction: all of them or none."""
-        sealer, epoch = self._store.sealer, self._store.epoch
-        results: list[tuple[int, bool]] = []
+        batch = list(events)
         with self._store.kill_safe() as connection:
             row = connection.execute(
                 "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
             ).fetchone()
             sequence = row[0] if row else 0
-            for event, event_id in events:
-                tag = sealer.tag("event-id", event_id)
+            if len(batch) > 1:
+                connection.execute("SAVEPOINT batch")
+                if self._insert_new(connection, sequence, batch):
+                    return [(sequence + place, True) for place in range(1, len(batch) + 1)]
+                # Some id is known; which one, only inserting them one by one tells.
+                connection.execute("ROLLBACK TO batch")
+            results: list[tuple[int, bool]] = []
+            for event, event_id in batch:
+                # Looked up first: an insertion that does nothing would still use up a sequence.
                 known = connection.execute(
-                    "SELECT sequence FROM events WHERE event_tag = ?", (tag,)
+                    "SELECT sequence FROM events WHERE event_tag = ?",
+                    (self._store.sealer.tag("event-id", event_id),),
                 ).fetchone()
                 if known is not None:
                     results.append((int(known[0]), False))
                     continue
+                self._insert_new(connection, sequence, [(event, event_id)])
                 sequence += 1
-                sealed = sealer.seal(_KIND, sequence, event.to_bytes())
-                connection.execute(
-                    "INSERT INTO events VALUES (?, ?, ?, ?, ?)",
-                    (sequence, epoch, tag, sealer.tag("signal", event.signal), sealed),
-                )
                 results.append((sequence, True))
         return results
+
+    def _insert_new(
+        self, connection: sqlite3.Connection, after: int, batch: Sequence[tuple[Event, str]]
+    ) -> bool:
+        """Insert events behind a sequence; False if an id of theirs is known or comes twice."""
+        sealer, epoch = self._store.sealer, self._store.epoch
+        sealed = sealer.seal_all(_KIND, after + 1, [event.to_bytes() for event, _ in batch])
+        rows = [
+            (
+                after + place,
+                epoch,
+                sealer.tag("event-id", event_id),
+                sealer.signal_tag(event.signal),
+                content,
+            )
+            for place, ((event, event_id), content) in enumerate(
+                zip(batch, sealed, strict=True), start=1
+            )
+        ]
+        added = connection.executemany(
+            "INSERT INTO events VALUES (?, ?, ?, ?, ?) ON CONFLICT (event_tag) DO NOTHING", rows
+        ).rowcount
+        return added == len(batch)
 
     def read(
         self, signals: Collection[str], *, through: int | None = None, after: int = 0
@@ -129,7 +161,7 @@ class EventLog:
         if not signals:
             return []
         names = sorted(set(signals))
-        tags = [self._store.sealer.tag("signal", name) for name in names]
+        tags = [self._store.sealer.signal_tag(name) for name in names]
         marks = ",".join("?" * len(tags))
         with self._store.reading() as connection:
             rows = connection.execute(
@@ -169,7 +201,7 @@ class EventLog:
                 "UPDATE events SET epoch = ?, signal_tag = ?, sealed = ? WHERE sequence = ?",
                 (
                     self._store.epoch,
-                    sealer.tag("signal", event.signal),
+                    sealer.signal_tag(event.signal),
                     sealer.seal(_KIND, sequence, event.to_bytes()),
                     sequence,
                 ),
