@@ -57,6 +57,20 @@ def test_a_batch_is_recorded_whole_or_not_at_all(tmp_path: Path) -> None:
         assert log.append(_event(), "a") == (1, True)
 
 
+def test_a_batch_with_known_ids_records_the_others_in_order(tmp_path: Path) -> None:
+    with _open(tmp_path) as store:
+        log = EventLog(store)
+        assert log.append_all([(_event(f"{n}"), f"id-{n}") for n in range(3)]) == [
+            (1, True), (2, True), (3, True),
+        ]  # fmt: skip
+        # One id from before and one that comes twice: those stay single, the rest is new.
+        batch = [(_event(f"again-{i}"), i) for i in ("id-9", "id-1", "id-8", "id-9")]
+        assert log.append_all(batch) == [(4, True), (2, False), (5, True), (4, False)]
+        assert log.last_sequence() == 5
+        items = [e.event.items[0] for e in log.read(["product_view"])]
+        assert items == ["0", "1", "2", "again-id-9", "again-id-8"]
+
+
 def test_rows_of_other_signals_stay_sealed(tmp_path: Path) -> None:
     with _open(tmp_path) as store:
         log = EventLog(store)

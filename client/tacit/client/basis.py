@@ -13,13 +13,23 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.client.categories import CategoryIndex
-from tacit.client.decide import ReleasedModel, attribution, attributions, base_score, scores
+from tacit.client.decide import (
+    ReleasedModel,
+    ScoreEstimate,
+    attribution,
+    attributions,
+    base_score,
+    estimate,
+    scores,
+)
 from tacit.client.decide.confidence import confidence
 from tacit.client.decision import Basis
 from tacit.client.profile import History
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
+RealArray = npt.NDArray[np.floating]
+BoolArray = npt.NDArray[np.bool_]
 
 LEAST_CONFIDENCE = 0.005
 """A history must have removed this share of the uncertainty before the model speaks for it."""
@@ -107,16 +117,21 @@ class Scored:
     """Scores of the whole catalogue, and what they are made of.
 
     Attributes:
-        values: `(n_items,)`.
+        estimate: of the score of every item; exact for all but large catalogues.
         basis: which of the four.
         confidence: in [0, 1]; 0 without a model.
         scorer: splits scores; None where no entry of the history plays a part.
     """
 
-    values: FloatArray
+    estimate: ScoreEstimate
     basis: Basis
     confidence: float
     scorer: Scorer | None
+
+    def best_first(self, allowed: BoolArray, count: int) -> RealArray:
+        """Return scores, `(n_items,)`, that are exact for the best `count` of the allowed items."""
+        self.estimate.settle(allowed, count)
+        return self.estimate.values
 
 
 def score(
@@ -131,15 +146,19 @@ def score(
     known = confidence(model, items, weights) if model is not None and len(items) else 0.0
     if model is not None and known >= LEAST_CONFIDENCE:
         scorer = ModelScorer(model)
-        return Scored(scorer.scores(items, weights), "model", known, scorer)
+        return Scored(estimate(model, items, weights), "model", known, scorer)
     if len(items):
         by_categories = CategoryScorer(categories)
         values = by_categories.scores(items, weights)
         if bool(np.any(values > 0.0)):
-            return Scored(values, "rule", known, by_categories)
+            return Scored(_exact(values), "rule", known, by_categories)
     if model is not None:
-        return Scored(model.popularity.copy(), "popular", known, None)
-    return Scored(np.zeros(n_items), "fallback", 0.0, None)
+        return Scored(_exact(model.popularity), "popular", known, None)
+    return Scored(_exact(np.zeros(n_items)), "fallback", 0.0, None)
+
+
+def _exact(values: RealArray) -> ScoreEstimate:
+    return ScoreEstimate(values, None, lambda items: values[items].astype(np.float64))
 
 
 def scorer_of(
@@ -156,10 +175,7 @@ def similarity_vectors(
 ) -> FloatArray:
     """Return rows whose cosines say how alike items are: their factors, else their categories."""
     if model is not None:
-        rows = getattr(model, "loadings", None)
-        if rows is None:
-            rows = getattr(model, "item_factors")  # noqa: B009 - one of the two, by construction
-        return np.asarray(rows[items], dtype=np.float64)
+        return model.rows.take(items)
     lengths = [len(categories.of(int(item))) for item in items]
     numbers = np.concatenate([categories.of(int(item)) for item in items] or [items])
     columns = np.unique(numbers, return_inverse=True)[1]

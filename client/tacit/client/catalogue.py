@@ -1,128 +1,136 @@
 """The catalogue: the public list of items, whose order indexes every vector.
 
 Tasks and releases name a catalogue by the digest of its canonical bytes, so a device can tell that
-coordinate 17 means the same item to it and to everyone else.
+coordinate 17 means the same item to it and to everyone else. The bytes are not kept; they are
+written again, a part at a time, when somebody asks for them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import cast
 
 from tacit.client.errors import BadCatalogue
-from tacit.privacy.canonical import Fields, Json, canonical_json, parse_canonical
+from tacit.client.item_columns import MAX_TEXT, CatalogueItem, ItemColumns
+from tacit.privacy.canonical import Fields, Json, canonical_json
 from tacit.privacy.errors import BadDocument
 
-_MAX_TEXT = 512
+__all__ = ["Catalogue", "CatalogueItem"]
+
+_HEAD, _TAIL = b'{"items":[', b'],"type":"tacit.catalogue/1"}'
+_PART = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogueItem:
-    """One item.
-
-    Attributes:
-        item_id: unique, as events name it.
-        title: as a person would read it.
-        categories: public categories, most telling first.
-    """
-
-    item_id: str
-    title: str
-    categories: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Catalogue:
-    """An ordered list of items with distinct ids."""
+    """An ordered list of items with distinct ids. Equal if the canonical bytes are."""
 
-    items: tuple[CatalogueItem, ...]
-    _index: Mapping[str, int] = field(init=False, repr=False, compare=False)
-    _bytes: bytes = field(init=False, repr=False, compare=False)
-    _digest: bytes = field(init=False, repr=False, compare=False)
+    __slots__ = ("_digest", "_items")
 
-    def __post_init__(self) -> None:
-        """Index the items and fix the canonical bytes.
+    def __init__(self, items: Iterable[CatalogueItem]) -> None:
+        """Index the items and work out the digest.
 
         Raises:
             BadCatalogue: if there are no items, ids repeat, or a text is empty or too long.
         """
-        index = {item.item_id: position for position, item in enumerate(self.items)}
-        if not self.items or len(index) != len(self.items):
-            raise BadCatalogue("expected at least one item, with distinct ids")
-        texts = (t for i in self.items for t in (i.item_id, i.title, *i.categories))
-        if any(not 0 < len(text) <= _MAX_TEXT for text in texts):
-            raise BadCatalogue(f"expected ids, titles and categories of 1 to {_MAX_TEXT} letters")
-        try:
-            data = canonical_json(
-                {
-                    "type": "tacit.catalogue/1",
-                    "items": [
-                        {"id": i.item_id, "title": i.title, "categories": list(i.categories)}
-                        for i in self.items
-                    ],
-                }
-            )
-        except BadDocument as error:
-            raise BadCatalogue(str(error)) from None
-        object.__setattr__(self, "_index", MappingProxyType(index))
-        object.__setattr__(self, "_bytes", data)
-        object.__setattr__(self, "_digest", hashlib.sha256(data).digest())
+        self._items = ItemColumns(items)
+        digest = hashlib.sha256()
+        for part in self._parts():
+            digest.update(part)
+        self._digest = digest.digest()
 
     @classmethod
     def build(cls, rows: Iterable[tuple[str, str, Iterable[str]]]) -> Catalogue:
         """Make a catalogue from `(item_id, title, categories)` in index order."""
-        return cls(tuple(CatalogueItem(i, title, tuple(c)) for i, title, c in rows))
+        return cls(CatalogueItem(i, title, tuple(c)) for i, title, c in rows)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Catalogue:
-        """Parse canonical bytes.
+        """Parse canonical bytes, one item at a time.
 
         Raises:
             BadCatalogue: if they are not the canonical encoding of a catalogue.
         """
         try:
-            fields = Fields(parse_canonical(data), "catalogue")
-            kind = fields.text("type")
-            items = tuple(_parse_item(item) for item in fields.objects("items"))
-            fields.done()
-        except BadDocument as error:
-            raise BadCatalogue(str(error)) from None
-        if kind != "tacit.catalogue/1":
-            raise BadCatalogue("catalogue.type: expected 'tacit.catalogue/1'")
-        return cls(items)
+            catalogue = cls(_read_items(data))
+        except (BadDocument, UnicodeDecodeError, ValueError, RecursionError) as error:
+            raise BadCatalogue(f"expected a catalogue in canonical JSON: {error}") from None
+        # Whatever was read: only the canonical encoding of these items has this digest.
+        if catalogue.digest != hashlib.sha256(data).digest():
+            raise BadCatalogue("expected canonical JSON, got another spelling of the catalogue")
+        return catalogue
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes."""
-        return self._bytes
+        return b"".join(self._parts())
+
+    def _parts(self) -> Iterator[bytes]:
+        yield _HEAD
+        items = iter(self._items)
+        between = b""
+        while part := [
+            {"id": i.item_id, "title": i.title, "categories": list(i.categories)}
+            for i in itertools.islice(items, _PART)
+        ]:
+            yield between + canonical_json(part)[1:-1]
+            between = b","
+        yield _TAIL
+
+    @property
+    def items(self) -> ItemColumns:
+        """The items, in order; a sequence that makes each when it is asked for."""
+        return self._items
 
     @property
     def digest(self) -> bytes:
         """SHA-256 of the canonical bytes."""
         return self._digest
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Catalogue) and other.digest == self._digest
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
+
+    def __repr__(self) -> str:
+        return f"Catalogue({len(self)} items, sha256 {self._digest.hex()})"
+
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self._items)
 
     def __contains__(self, item_id: object) -> bool:
-        return item_id in self._index
+        return isinstance(item_id, str) and self._items.find(item_id) is not None
 
     def index(self, item_id: str) -> int | None:
         """Return an item's coordinate, or None for an unknown id."""
-        return self._index.get(item_id)
+        return self._items.find(item_id)
 
     def title(self, item_id: str) -> str:
         """Return an item's title, or its id if the catalogue does not list it."""
-        position = self._index.get(item_id)
-        return item_id if position is None else self.items[position].title
+        position = self._items.find(item_id)
+        return item_id if position is None else self._items.title(position)
 
 
-def _parse_item(document: Mapping[str, Json]) -> CatalogueItem:
-    fields = Fields(document, "catalogue item")
+def _read_items(data: bytes) -> Iterator[CatalogueItem]:
+    if not (data.startswith(_HEAD) and data.endswith(_TAIL)):
+        raise BadDocument("expected an object of items and the type 'tacit.catalogue/1'")
+    text = data[len(_HEAD) : len(data) - len(_TAIL)].decode("utf-8")
+    decoder, position = json.JSONDecoder(), 0
+    while position < len(text):
+        document, position = decoder.raw_decode(text, position)
+        yield _parse_item(document)
+        position += text.startswith(",", position)
+
+
+def _parse_item(document: object) -> CatalogueItem:
+    if not isinstance(document, dict):
+        raise BadDocument("catalogue.items: expected a list of objects")
+    fields = Fields(cast(Mapping[str, Json], document), "catalogue item")
     item = CatalogueItem(
-        fields.text("id", max_length=_MAX_TEXT),
-        fields.text("title", max_length=_MAX_TEXT),
+        fields.text("id", max_length=MAX_TEXT),
+        fields.text("title", max_length=MAX_TEXT),
         fields.texts("categories"),
     )
     fields.done()

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from tacit.client.catalogue import Catalogue
 
 IntArray = npt.NDArray[np.int64]
+SmallIntArray = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -26,30 +27,32 @@ class CategoryIndex:
     """
 
     numbers: Mapping[str, int]
-    item_starts: IntArray
-    of_items: IntArray
-    category_starts: IntArray
-    items: IntArray
+    item_starts: SmallIntArray
+    of_items: SmallIntArray
+    category_starts: SmallIntArray
+    items: SmallIntArray
 
     @classmethod
     def build(cls, catalogue: Catalogue) -> CategoryIndex:
         """Index a catalogue."""
-        numbers: dict[str, int] = {}
-        lengths: list[int] = []
-        of_items: list[int] = []
-        for item in catalogue.items:
-            distinct = dict.fromkeys(item.categories)
-            lengths.append(len(distinct))
-            of_items += [numbers.setdefault(name, len(numbers)) for name in distinct]
-        categories = np.array(of_items, dtype=np.int64)
-        owners = np.repeat(np.arange(len(lengths)), lengths)
+        columns = catalogue.items
+        numbers = {name: number for number, name in enumerate(columns.names)}
+        lengths = np.diff(columns.category_starts)
+        owners = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+        # An item that names a category twice is in it once: the first of equal pairs stays.
+        pairs = owners.astype(np.int64) * max(1, len(numbers)) + columns.categories
+        first = np.zeros(len(pairs), dtype=np.bool_)
+        first[np.unique(pairs, return_index=True)[1]] = True
+        del pairs
+        owners, categories = owners[first], columns.categories[first].astype(np.int32)
         counts = np.bincount(categories, minlength=len(numbers))
+        per_item = np.bincount(owners, minlength=len(lengths))
         return cls(
             numbers=numbers,
-            item_starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            item_starts=np.concatenate([[0], np.cumsum(per_item)]).astype(np.int32),
             of_items=categories,
-            category_starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-            items=owners[np.argsort(categories, kind="stable")].astype(np.int64),
+            category_starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
+            items=owners[np.argsort(categories, kind="stable")],
         )
 
     def members(self, names: Collection[str]) -> IntArray:
@@ -59,11 +62,13 @@ class CategoryIndex:
             for name in names
             if (n := self.numbers.get(name)) is not None
         ]
-        return np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64)
+        members = np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64)
+        return members.astype(np.int64)
 
     def of(self, item: int) -> IntArray:
         """Return the category numbers of an item."""
-        return self.of_items[self.item_starts[item] : self.item_starts[item + 1]]
+        own = self.of_items[self.item_starts[item] : self.item_starts[item + 1]]
+        return own.astype(np.int64)
 
     def overlap(self, liked: FloatArray) -> FloatArray:
         """Add up a weight per category over each item's categories, over the root of their number.

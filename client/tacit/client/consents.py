@@ -12,6 +12,7 @@ import base64
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tacit.client.errors import BadEvent, StoreDamaged
 from tacit.client.facts import Facts
@@ -27,8 +28,10 @@ from tacit.privacy.consent import (
     event_digest,
 )
 from tacit.privacy.errors import BadDocument, RollbackDetected
-from tacit.privacy.receipt import Receipt
 from tacit.privacy.signals import PURPOSES, SIGNALS, Sensitivity
+
+if TYPE_CHECKING:
+    from tacit.privacy.receipt import Receipt
 
 BASIC_SIGNALS = frozenset(s.name for s in SIGNALS.values() if s.sensitivity is Sensitivity.BASIC)
 """Signals that `decide` may use before anybody was asked."""
@@ -147,6 +150,8 @@ class ConsentLog:
         fields = Fields(
             parse_canonical(self._store.unseal(_RECEIPT, seq, row[0], row[1])), "receipt"
         )
+        from tacit.privacy.receipt import Receipt
+
         return Receipt(
             commitment_key=bytes.fromhex(fields.text("commitment_key")),
             index=fields.integer("index", 0),

@@ -8,7 +8,7 @@ import time
 import zlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,22 +17,26 @@ from tacit.client import explain as _explain
 from tacit.client.basis import Scored, score, scorer_of, similarity_vectors
 from tacit.client.catalogue import Catalogue
 from tacit.client.decide import DecideError, ReleasedModel, read_model
+from tacit.client.decide.top import best
 from tacit.client.decision import Basis, Decision, Explanation, HandOver, RecommendedItem, Source
-from tacit.client.errors import BadEvent, UnknownDecision
+from tacit.client.errors import BadEvent, StoreUnavailable, UnknownDecision
 from tacit.client.guardrails.document import GuardrailPolicy
 from tacit.client.guardrails.kinds import OUTBOUND
 from tacit.client.guardrails.masks import Removals
 from tacit.client.installed import InstalledRelease
 from tacit.client.moment import ItemFilter, Moment
 from tacit.client.profile import History
-from tacit.client.questions import Question, next_question
-from tacit.client.slate import POOL, Exploration, Slate, best, fill
+from tacit.client.slate import POOL, Exploration, Slate, fill
 from tacit.client.sources import Sources
 from tacit.privacy.arrays import unpack_arrays
 from tacit.privacy.errors import PrivacyError
 
+if TYPE_CHECKING:
+    from tacit.client.questions import Question
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+RealArray = npt.NDArray[np.floating]
 BoolArray = npt.NDArray[np.bool_]
 
 REASONED_ITEMS = 20
@@ -67,7 +71,7 @@ class _Installed:
     model: ReleasedModel | None = None
 
     @property
-    def popularity(self) -> FloatArray | None:
+    def popularity(self) -> RealArray | None:
         """Popularity of the items, or None without a model."""
         return None if self.model is None else self.model.popularity
 
@@ -116,18 +120,19 @@ class Decider:
         scored = score(moment.past, installed.model, moment.categories, len(catalogue))
         removals = moment.guardrails.apply(moment.situation)
         mask = _mask(moment, removals, request)
+        candidates = max(POOL, 3 * request.k)
         slate = fill(
-            scored.values,
+            scored.best_first(~mask, candidates),
             mask,
             request.k,
             vectors=lambda items: similarity_vectors(installed.model, moment.categories, items),
             diversity=request.diversity,
             exploration=request.exploration,
             uniforms=self._uniforms,
-            promoted=_promoted(catalogue, scored.values, request.promote),
+            promoted=_promoted(catalogue, scored, request.promote),
         )
         items = _items(moment, scored, slate)
-        removed = _removed_candidates(scored.values, removals)
+        removed = _removed_candidates(scored, removals)
         decision_id = os.urandom(8).hex()
         self._record(
             decision_id, moment, installed, scored, request, removals, mask, items, removed
@@ -184,6 +189,8 @@ class Decider:
         now_ms: int,
     ) -> Question | None:
         """Pick the question whose answer would tell most; see `tacit.client.questions`."""
+        from tacit.client.questions import next_question
+
         installed = self.installed(catalogue)
         moment = self._moments.now(
             catalogue, policy, permitted, "home", now_ms, popularity=installed.popularity
@@ -291,7 +298,7 @@ class Decider:
             history=_digest(moment.past),
             closed=list(removals.closed),
             removed={
-                rule: [catalogue.items[int(place)].item_id for place in places]
+                rule: [catalogue.items.item_id(place) for place in places.tolist()]
                 for rule, places in removed.items()
                 if removals.by_rule[rule] is not None
             },
@@ -303,10 +310,15 @@ class Decider:
         if release is None or release.manifest.catalogue_sha256 != catalogue.digest.hex():
             return _Installed(catalogue.digest)
         try:
-            model = read_model(unpack_arrays(release.model_blob, self._max_model_bytes))
+            arrays = unpack_arrays(release.model_blob, self._max_model_bytes)
+            model = read_model(arrays, self._releases.folder)
         except (PrivacyError, DecideError):
             # It was checked when it was installed, by a client of another version than this one.
             return _Installed(catalogue.digest)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"cannot write the rows of the installed model beside the store: {error.strerror}"
+            ) from None
         return _Installed(catalogue.digest, release.manifest.version, model)
 
 
@@ -325,16 +337,17 @@ def _mask(moment: Moment, removals: Removals, request: Request) -> BoolArray:
     return removals.mask if bool(mask.all()) else mask
 
 
-def _promoted(catalogue: Catalogue, values: FloatArray, promote: tuple[str, ...]) -> IntArray:
+def _promoted(catalogue: Catalogue, scored: Scored, promote: tuple[str, ...]) -> IntArray:
     found = [i for item in dict.fromkeys(promote) if (i := catalogue.index(item)) is not None]
     indices = np.array(found, dtype=np.int64)
-    return indices[np.argsort(-values[indices], kind="stable")]
+    return indices[np.argsort(-scored.estimate.exact(indices), kind="stable")]
 
 
 def _items(moment: Moment, scored: Scored, slate: Slate) -> tuple[RecommendedItem, ...]:
     items: list[RecommendedItem] = []
     indices: list[int] = slate.items.tolist()
     past, reasoned = moment.past, slate.items[:REASONED_ITEMS]
+    exact = scored.estimate.exact(slate.items)
     shares = np.zeros((len(reasoned), len(past.items)))
     if scored.basis == "model" and scored.scorer is not None and len(reasoned):
         shares = scored.scorer.many_shares(past.items, past.weights, reasoned)
@@ -351,9 +364,9 @@ def _items(moment: Moment, scored: Scored, slate: Slate) -> tuple[RecommendedIte
             )
         items.append(
             RecommendedItem(
-                item_id=moment.catalogue.items[index].item_id,
-                title=moment.catalogue.items[index].title,
-                score=float(scored.values[index]),
+                item_id=moment.catalogue.items.item_id(index),
+                title=moment.catalogue.items.title(index),
+                score=float(exact[place]),
                 source=source,
                 reasons=told,
                 propensity=float(slate.propensities[place]),
@@ -362,11 +375,12 @@ def _items(moment: Moment, scored: Scored, slate: Slate) -> tuple[RecommendedIte
     return tuple(items)
 
 
-def _removed_candidates(values: FloatArray, removals: Removals) -> dict[str, IntArray]:
+def _removed_candidates(scored: Scored, removals: Removals) -> dict[str, IntArray]:
     """Return, by rule, which of the best items it removed; others nobody would have seen anyway."""
     if not removals.by_rule:
         return {}
-    pool = best(values, np.ones(len(values), dtype=np.bool_), POOL)
+    everything = np.ones(len(removals.mask), dtype=np.bool_)
+    pool = best(scored.best_first(everything, POOL), everything, POOL)
     removed: dict[str, IntArray] = {}
     for rule, items in removals.by_rule.items():
         places = pool if items is None else pool[np.isin(pool, items)]

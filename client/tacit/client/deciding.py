@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tacit.client.actions import Action, ActionDecision, Strategy
-from tacit.client.content import Component, Content, assemble
 from tacit.client.decider import Request
 from tacit.client.decision import Ack, Decision, Explanation
 from tacit.client.errors import UnknownDecision
 from tacit.client.moment import ItemFilter
 from tacit.client.observing import Observing
-from tacit.client.questions import Question
+
+if TYPE_CHECKING:
+    # What no decision of items needs is loaded by the verb that needs it.
+    from tacit.client.actions import Action, ActionDecision, Strategy
+    from tacit.client.content import Component, Content
+    from tacit.client.questions import Question
 
 
 class Deciding(Observing):
@@ -107,9 +110,11 @@ class Deciding(Observing):
             BadCatalogue: if the profile was opened without a catalogue.
             BadEvent: if the actions cannot be used.
         """
+        from tacit.client.next_action import NextAction
+
         now_ms = self.clock_ms()
         self._sweep(now_ms)
-        return self._next_action.choose(
+        return NextAction(self._sources).choose(
             self.catalogue,
             self.guardrails,
             self.consents.permitted("decide", now_ms),
@@ -139,6 +144,8 @@ class Deciding(Observing):
         Raises:
             BadEvent: if the channel is unknown or no headline fits.
         """
+        from tacit.client.content import assemble
+
         now_ms = self.clock_ms()
         told = self._features(now_ms)
         named = {} if item is None else {"title": self.catalogue.title(item)}

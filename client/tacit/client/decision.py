@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from tacit.client.exposure import DeviceExposure
-from tacit.client.features import Features
+if TYPE_CHECKING:
+    from tacit.client.exposure import DeviceExposure
+    from tacit.client.features import Features
 
 Source = Literal["model", "rule", "popular", "fallback", "explore", "promoted"]
 """Where a recommendation comes from: a released model folded with the local history; categories

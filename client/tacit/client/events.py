@@ -19,6 +19,7 @@ from tacit.client.store import Store
 _KIND = "event"
 MAX_EVENT_ID = 256
 _OWN, _LINKED = "signal", "linked-signal"
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +44,26 @@ class Event:
     recorded_at_ms: int
     properties: Mapping[str, object] = field(default_factory=dict[str, object])
     event_id: str = ""
+    # Not an argument, so that `replace` never carries the bytes of one event into another.
+    _encoded: bytes | None = field(init=False, repr=False, compare=False, default=None)
 
     def to_bytes(self) -> bytes:
-        """Encode for sealing."""
-        return json.dumps(
-            [
-                self.name,
-                self.signal,
-                self.items,
-                self.value,
-                self.recorded_at_ms,
-                dict(self.properties),
-                self.event_id,
-            ],
-            allow_nan=False,
-            separators=(",", ":"),
-        ).encode()
+        """Encode for sealing; once, for an event is measured before it is sealed."""
+        if self._encoded is None:
+            encoded = _ENCODER.encode(
+                [
+                    self.name,
+                    self.signal,
+                    self.items,
+                    self.value,
+                    self.recorded_at_ms,
+                    dict(self.properties),
+                    self.event_id,
+                ]
+            ).encode()
+            object.__setattr__(self, "_encoded", encoded)
+            return encoded
+        return self._encoded
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Event:
@@ -106,36 +111,64 @@ class EventLog:
             events: each with its id.
             linked: they come from another device of the person; see `read`.
         """
-        sealer, epoch = self._store.sealer, self._store.epoch
         forgotten = self._forgotten_tags()
-        results: list[tuple[int, bool]] = []
+        tag = self._store.sealer.tag
+        batch = [
+            (tag("event-id", event_id), replace(event, event_id=event_id))
+            for event, event_id in events
+        ]
         with self._store.kill_safe() as connection:
             row = connection.execute(
                 "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
             ).fetchone()
             sequence = row[0] if row else 0
-            for event, event_id in events:
-                tag = sealer.tag("event-id", event_id)
+            new_to_the_device = all(event_tag not in forgotten for event_tag, _ in batch)
+            if len(batch) > 1 and new_to_the_device:
+                connection.execute("SAVEPOINT batch")
+                if self._insert_new(connection, sequence, batch, linked=linked):
+                    return [(sequence + place, True) for place in range(1, len(batch) + 1)]
+                # Some id is known; which one, only inserting them one by one tells.
+                connection.execute("ROLLBACK TO batch")
+            results: list[tuple[int, bool]] = []
+            for event_tag, event in batch:
+                # Looked up first: an insertion that does nothing would still use up a sequence.
                 known = connection.execute(
-                    "SELECT sequence FROM events WHERE event_tag = ?", (tag,)
+                    "SELECT sequence FROM events WHERE event_tag = ?", (event_tag,)
                 ).fetchone()
-                if known is not None or tag in forgotten:
+                if known is not None or event_tag in forgotten:
                     results.append((0 if known is None else int(known[0]), False))
                     continue
+                self._insert_new(connection, sequence, [(event_tag, event)], linked=linked)
                 sequence += 1
-                content = replace(event, event_id=event_id).to_bytes()
-                connection.execute(
-                    "INSERT INTO events VALUES (?, ?, ?, ?, ?)",
-                    (
-                        sequence,
-                        epoch,
-                        tag,
-                        sealer.tag(_LINKED if linked else _OWN, event.signal),
-                        sealer.seal(_KIND, sequence, content),
-                    ),
-                )
                 results.append((sequence, True))
         return results
+
+    def _insert_new(
+        self,
+        connection: sqlite3.Connection,
+        after: int,
+        batch: Sequence[tuple[bytes, Event]],
+        *,
+        linked: bool,
+    ) -> bool:
+        """Insert tagged events behind a sequence; False if a tag is known or comes twice."""
+        sealer, kind = self._store.sealer, _LINKED if linked else _OWN
+        sealed = sealer.seal_all(_KIND, after + 1, [event.to_bytes() for _, event in batch])
+        rows = [
+            (after + place, sealer.epoch, event_tag, self._filed(kind, event.signal), content)
+            for place, ((event_tag, event), content) in enumerate(
+                zip(batch, sealed, strict=True), start=1
+            )
+        ]
+        added = connection.executemany(
+            "INSERT INTO events VALUES (?, ?, ?, ?, ?) ON CONFLICT (event_tag) DO NOTHING", rows
+        ).rowcount
+        return added == len(batch)
+
+    def _filed(self, kind: str, signal: str) -> bytes:
+        """Name the place where events of a signal are filed, own or linked ones."""
+        sealer = self._store.sealer
+        return sealer.signal_tag(signal) if kind == _OWN else sealer.tag(kind, signal)
 
     def read(
         self,
@@ -161,7 +194,7 @@ class EventLog:
             return []
         names = sorted(set(signals))
         kinds = (_OWN, _LINKED) if linked else (_OWN,)
-        tags = [self._store.sealer.tag(kind, name) for kind in kinds for name in names]
+        tags = [self._filed(kind, name) for kind in kinds for name in names]
         marks = ",".join("?" * len(tags))
         with self._store.reading() as connection:
             rows = connection.execute(
@@ -220,7 +253,7 @@ class EventLog:
                 "UPDATE events SET epoch = ?, signal_tag = ?, sealed = ? WHERE sequence = ?",
                 (
                     self._store.epoch,
-                    sealer.tag(kind, event.signal),
+                    self._filed(kind, event.signal),
                     sealer.seal(_KIND, sequence, event.to_bytes()),
                     sequence,
                 ),

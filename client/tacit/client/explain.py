@@ -94,8 +94,8 @@ def reasons(
 
 def shared_categories(catalogue: Catalogue, past: History, index: int) -> tuple[str, ...]:
     """Return the categories an item shares with the history, in the item's own order."""
-    known = {c for i in past.items for c in catalogue.items[int(i)].categories}
-    return tuple(c for c in catalogue.items[index].categories if c in known)
+    known = {c for i in past.items for c in catalogue.items.categories_of(int(i))}
+    return tuple(c for c in catalogue.items.categories_of(index) if c in known)
 
 
 def explain(decision_id: str, grounds: Grounds, source: Source, index: int) -> Explanation:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from pathlib import Path
 
 from tacit.client.errors import StoreDamaged
 from tacit.client.sealing import Sealer
@@ -23,6 +24,11 @@ class Facts:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the store."""
+        return self._store.path.parent
 
     def get(self, name: str) -> bytes | None:
         """Return a fact, or None if it was never written.

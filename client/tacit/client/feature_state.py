@@ -108,7 +108,7 @@ class FeatureState:
         weight = LIKINGS[event.signal] * 0.5 ** ((self.liked_at_ms - at_ms) / HALF_LIFE_MS)
         for item in event.items:
             index = catalogue.index(item)
-            for name in () if index is None else catalogue.items[index].categories:
+            for name in () if index is None else catalogue.items.categories_of(index):
                 self.likings[name] = self.likings.get(name, 0.0) + weight
                 self.liked_by.setdefault(name, _cited()).append(logged.sequence)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 from tacit.client.facts import Facts
 from tacit.privacy.canonical import canonical_json, parse_canonical
@@ -32,6 +33,11 @@ class InstalledReleases:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
+
+    @property
+    def folder(self) -> Path:
+        """Where the store lies, and what is worked out from releases may be put aside."""
+        return self._facts.folder
 
     def get(self, kind: str = RANKING) -> InstalledRelease | None:
         """Return the installed release of a kind, or None."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tacit.client.decision import Forgotten
-from tacit.client.erasure import erase
 from tacit.client.errors import BadEvent
-from tacit.client.integrity import broken_promise
 from tacit.client.keys import KeyProvider
-from tacit.client.link import Linked, export_content, merge
-from tacit.client.link_envelope import card_of, close_for, close_with_passphrase, open_export
 from tacit.client.parts import Parts
-from tacit.client.rotation import Rotated, rotate
+
+if TYPE_CHECKING:
+    # What no decision needs is loaded by the verb that needs it.
+    from tacit.client.link import Linked
+    from tacit.client.rotation import Rotated
 
 
 class Keeping(Parts):
@@ -45,6 +47,8 @@ class Keeping(Parts):
         if (item is not None) + (since is not None) + all != 1:
             raise BadEvent("forget: expected exactly one of item, since and all")
         if all:
+            from tacit.client.erasure import erase
+
             forgotten = erase(self.store)
             self.close()
             self._decider.forget()
@@ -75,12 +79,17 @@ class Keeping(Parts):
             KeyUnavailable: if `keys` cannot wrap; nothing changed.
             StoreDamaged: if a record does not open; nothing changed.
         """
+        from tacit.client.integrity import broken_promise
+        from tacit.client.rotation import rotate
+
         # Seals facts of an older format anew; what does not open is for `rotate` to refuse.
         broken_promise(self.store)
         return rotate(self.store, keys)
 
     def link_card(self) -> bytes:
         """Return what another device of the person needs to write for this one; public."""
+        from tacit.client.link_envelope import card_of
+
         return card_of(self.facts.identity(), self.facts.device_secret())
 
     def export(self, *, passphrase: str | None = None, recipient: bytes | None = None) -> bytes:
@@ -98,6 +107,9 @@ class Keeping(Parts):
             KeyUnavailable: if the passphrase is too short.
             ExportRefused: if the card cannot be used.
         """
+        from tacit.client.link import export_content
+        from tacit.client.link_envelope import close_for, close_with_passphrase
+
         content = export_content(self.events, self.suppressions.get(), self.device_id)
         if recipient is not None and passphrase is None:
             return close_for(content, recipient, self.facts.identity())
@@ -122,6 +134,9 @@ class Keeping(Parts):
             ExportRefused: if it was altered, is for another device or from another one; nothing was
                 taken over.
         """
+        from tacit.client.link import merge
+        from tacit.client.link_envelope import open_export
+
         secret = self.facts.device_secret()
         content = open_export(exported, secret, passphrase=passphrase, sender=sender)
         now_ms = self.clock_ms()

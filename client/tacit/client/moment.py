@@ -31,7 +31,7 @@ from tacit.client.session_intent import HELP_MS, seeks_help
 from tacit.client.suppressions import Suppressions
 
 IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
+RealArray = npt.NDArray[np.floating]
 
 ItemFilter = Collection[str] | Callable[[CatalogueItem], bool]
 """Categories to keep to, or a function that says which items to keep."""
@@ -99,7 +99,7 @@ class Moments:
         self._features = FeatureState()
         self._features_of: tuple[object, ...] = ()
         self._features_through = 0
-        self._held: tuple[object, FloatArray | None, History] | None = None
+        self._held: tuple[object, RealArray | None, History] | None = None
         self._behaved: tuple[object, tuple[IntArray, IntArray]] | None = None
         self._help_ms: tuple[int, list[int]] | None = None
         self._stated: tuple[int, frozenset[str]] | None = None
@@ -133,7 +133,7 @@ class Moments:
         surface: str,
         now_ms: int,
         *,
-        popularity: FloatArray | None = None,
+        popularity: RealArray | None = None,
         seeds: Collection[str] = (),
         exclude: Collection[str] = (),
         keep: ItemFilter | None = None,
@@ -201,7 +201,7 @@ class Moments:
         events: Sequence[LoggedEvent],
         catalogue: Catalogue,
         barred: IntArray,
-        popularity: FloatArray | None,
+        popularity: RealArray | None,
         seeds: Collection[str],
     ) -> History:
         """Build the history a decision was made with from its events; see `history`."""
@@ -254,7 +254,7 @@ class Moments:
         events: Sequence[LoggedEvent],
         catalogue: Catalogue,
         barred: IntArray,
-        popularity: FloatArray | None,
+        popularity: RealArray | None,
         seeds: Collection[str],
     ) -> History:
         if seeds:
@@ -323,7 +323,7 @@ def stated_categories(events: Sequence[LoggedEvent]) -> frozenset[str]:
 
 
 def _examples(
-    categories: CategoryIndex, popularity: FloatArray | None
+    categories: CategoryIndex, popularity: RealArray | None
 ) -> Callable[[str], Sequence[int]]:
     def examples(name: str) -> Sequence[int]:
         members = categories.members([name])

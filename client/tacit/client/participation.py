@@ -11,12 +11,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tacit.client.facts import Facts
 from tacit.client.store import Store
-from tacit.privacy.accounting import GaussianEvent, epsilon_bound
 from tacit.privacy.canonical import Fields, Json, canonical_json, encode_real, parse_canonical
 from tacit.privacy.trust import CENTRAL, CONSENT_ONLY
+
+if TYPE_CHECKING:
+    from tacit.privacy.gaussian_event import GaussianEvent
 
 _KIND = "participation"
 _ANSWER = "local-answer"
@@ -59,6 +62,8 @@ class Participation:
         """What this round costs; None at `consent-only`, which nothing bounds."""
         if self.trust_level == CONSENT_ONLY:
             return None
+        from tacit.privacy.gaussian_event import GaussianEvent
+
         return GaussianEvent(self.noise_multiplier, 1, self.sensitivity or None, self.trust_level)
 
     def to_bytes(self) -> bytes:
@@ -193,6 +198,8 @@ class ParticipationLog:
         """
         events = (entry.event for entry in self.entries())
         taken = [event for event in events if event is not None]
+        from tacit.privacy.accounting import epsilon_bound
+
         return epsilon_bound([*taken, *extra], target_delta)
 
 

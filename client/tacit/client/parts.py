@@ -19,7 +19,6 @@ from tacit.client.handover import HandOvers
 from tacit.client.installed import InstalledReleases
 from tacit.client.journal import DecisionJournal
 from tacit.client.moment import Moments
-from tacit.client.next_action import NextAction
 from tacit.client.participation import ParticipationLog
 from tacit.client.past import PermittedPast
 from tacit.client.policy import DevicePolicy
@@ -78,12 +77,11 @@ class Parts:
         self._moments = Moments(
             PermittedPast(self.events), self.journal, self.suppressions, recency
         )
-        sources = Sources(
+        self._sources = Sources(
             self.events, self.releases, self.journal, self._moments, policy.max_model_bytes
         )
         self.retention = Retention(self.events, self.facts, retention_days(policy.retention_days))
-        self._decider = Decider(sources)
-        self._next_action = NextAction(sources)
+        self._decider = Decider(self._sources)
 
     def close(self) -> None:
         """Close the profile; closing twice is harmless."""

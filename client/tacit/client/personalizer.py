@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,20 +17,20 @@ from tacit.client.consenting import Consenting
 from tacit.client.decide import Recency
 from tacit.client.deciding import Deciding
 from tacit.client.decision import DeviceState
-from tacit.client.exposure import DeviceExposure, exposure_of
 from tacit.client.keeping import Keeping
 from tacit.client.keys import KeyProvider
 from tacit.client.policy import DevicePolicy, Endpoints, TrustRoots
-from tacit.client.predictions import predict_now
-from tacit.client.recovery import Recovered, recover
 from tacit.client.retention import retention_days
-from tacit.client.rights import Rights
 from tacit.client.slate import Exploration
 from tacit.client.store import Store
 from tacit.client.terms import ConsentTerms
 from tacit.privacy.release import KINDS, RANKING
 
 if TYPE_CHECKING:
+    # What no decision needs is loaded by the verb that needs it.
+    from tacit.client.exposure import DeviceExposure
+    from tacit.client.recovery import Recovered
+    from tacit.client.rights import Rights
     from tacit.client.sync import SyncReport
 
 DEFAULT_EXPLORATION = Exploration(0.1)
@@ -42,11 +43,7 @@ def system_clock_ms() -> int:
 
 
 class Personalizer(Deciding, Consenting, Keeping):
-    """One user's personalization on one device; see `Parts` for what it is made of.
-
-    Attributes:
-        rights: the verbs of a data subject.
-    """
+    """One user's personalization on one device; see `Parts` for what it is made of."""
 
     def __init__(
         self,
@@ -69,7 +66,6 @@ class Personalizer(Deciding, Consenting, Keeping):
             exploration=exploration,
             clock_ms=clock_ms,
         )
-        self.rights = Rights(self)
 
     @classmethod
     def open(
@@ -141,13 +137,24 @@ class Personalizer(Deciding, Consenting, Keeping):
             KeyUnavailable, StoreDamaged, StoreUnavailable: see `tacit.client.recovery.recover`;
                 nothing changed.
         """
+        from tacit.client.recovery import recover
+
         return recover(Path(path), keys, terms or ConsentTerms(), clock_ms())
+
+    @cached_property
+    def rights(self) -> Rights:
+        """The verbs of a data subject."""
+        from tacit.client.rights import Rights
+
+        return Rights(self)
 
     def state(self) -> DeviceState:
         """Return what the device knows about itself, and expects of its user.
 
         Predictions read only signals permitted for `decide`.
         """
+        from tacit.client.predictions import predict_now
+
         now_ms = self.clock_ms()
         held = {kind: self.releases.get(kind) for kind in KINDS}
         installed = {kind: release for kind, release in held.items() if release is not None}
@@ -179,6 +186,8 @@ class Personalizer(Deciding, Consenting, Keeping):
         By trust level, purpose and task, from the rounds it entered itself over its whole life. No
         server can reset it; `forget` ends it with the identity it belongs to.
         """
+        from tacit.client.exposure import exposure_of
+
         policy = self.policy
         return exposure_of(self.participation.entries(), policy.max_epsilon, policy.max_delta)
 

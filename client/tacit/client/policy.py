@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from tacit.privacy.cosignature import NO_QUORUM, Quorum
 from tacit.privacy.trust import CHARGED_LEVELS
+
+if TYPE_CHECKING:
+    from tacit.privacy.cosignature import Quorum
+
+
+def _nobody() -> Quorum:
+    # Loaded with the first servers that are trusted; decisions trust none.
+    from tacit.privacy.cosignature import NO_QUORUM
+
+    return NO_QUORUM
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +37,7 @@ class TrustRoots:
     consent_origin: str
     ledger_key: bytes
     coordinator_key: bytes
-    witnesses: Quorum = NO_QUORUM
+    witnesses: Quorum = field(default_factory=_nobody)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 import struct
+from collections.abc import Sequence
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -13,6 +14,7 @@ from tacit.client.errors import StoreDamaged
 from tacit.client.keys import NONCE_BYTES, derive_key
 
 TAG_BYTES = 16
+_PLACE = struct.Struct("<QI")
 
 
 class Sealer:
@@ -38,11 +40,25 @@ class Sealer:
         self._aead = AESGCM(derive_key(data_key, b"records"))
         self.index_key = derive_key(data_key, b"tags") if index_key is None else index_key
         self.epoch = epoch
+        self._signal_tags: dict[str, bytes] = {}
 
     def seal(self, kind: str, sequence: int, content: bytes) -> bytes:
         """Encrypt `content`; returns nonce ‖ ciphertext ‖ tag."""
         nonce = os.urandom(NONCE_BYTES)
         return nonce + self._aead.encrypt(nonce, content, self._associated(kind, sequence))
+
+    def seal_all(self, kind: str, first: int, contents: Sequence[bytes]) -> list[bytes]:
+        """Seal several for `first`, `first + 1` and so on, with nonces from one draw.
+
+        Drawn here and used up here: nonces kept for later would be used twice after a fork.
+        """
+        drawn, encrypt = os.urandom(NONCE_BYTES * len(contents)), self._aead.encrypt
+        pack, epoch, suffix = _PLACE.pack, self.epoch, kind.encode("ascii")
+        sealed: list[bytes] = []
+        for place, content in enumerate(contents):
+            nonce = drawn[NONCE_BYTES * place : NONCE_BYTES * (place + 1)]
+            sealed.append(nonce + encrypt(nonce, content, pack(first + place, epoch) + suffix))
+        return sealed
 
     def open(self, kind: str, sequence: int, sealed: bytes) -> bytes:
         """Decrypt what `seal` returned for the same kind and sequence.
@@ -61,5 +77,12 @@ class Sealer:
         """Return a keyed 16-byte name for an index: equal for equal names, else unlinkable."""
         return hmac.digest(self.index_key, f"{kind}\0{name}".encode(), "sha256")[:TAG_BYTES]
 
+    def signal_tag(self, signal: str) -> bytes:
+        """Return `tag("signal", signal)`; there are few signals, so each is worked out once."""
+        known = self._signal_tags.get(signal)
+        if known is None:
+            known = self._signal_tags[signal] = self.tag("signal", signal)
+        return known
+
     def _associated(self, kind: str, sequence: int) -> bytes:
-        return struct.pack("<QI", sequence, self.epoch) + kind.encode("ascii")
+        return _PLACE.pack(sequence, self.epoch) + kind.encode("ascii")

@@ -21,16 +21,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tacit.client.decide.top import best
 from tacit.client.errors import BadEvent
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
+RealArray = npt.NDArray[np.floating]
 BoolArray = npt.NDArray[np.bool_]
 
 POOL = 200
 """Candidates considered; three times the slots if that is more."""
-
-_BLOCK = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,43 +72,8 @@ def system_uniforms(count: int) -> FloatArray:
     return np.asarray(words * 2.0**-53, dtype=np.float64)
 
 
-def best(values: FloatArray, allowed: BoolArray, count: int) -> IntArray:
-    """Return the best allowed items, best first, equals in catalogue order.
-
-    The order does not depend on how many are asked for, so an answer does not flicker.
-    """
-    places = _contenders(values, allowed, count)
-    kept = values[places]
-    if len(places) > 4 * count:
-        # One pass instead of a sort: everything above the last score that counts, then its equals.
-        least = np.partition(kept, len(kept) - count)[len(kept) - count]
-        above = np.flatnonzero(kept > least)
-        equal = np.flatnonzero(kept == least)[: count - len(above)]
-        chosen = np.sort(np.concatenate([above, equal]))
-        places, kept = places[chosen], kept[chosen]
-    return places[np.argsort(-kept, kind="stable")[:count]].astype(np.int64)
-
-
-def _contenders(values: FloatArray, allowed: BoolArray, count: int) -> IntArray:
-    """Return allowed items, increasing, among which all of the best `count` are, equals too.
-
-    The best lie in blocks whose maximum is among the `count` greatest maxima, so a large catalogue
-    is read once and only a few of its blocks are looked into.
-    """
-    n_blocks = len(values) // _BLOCK
-    if n_blocks <= 4 * count:
-        return np.asarray(np.flatnonzero(allowed), dtype=np.int64)
-    whole = n_blocks * _BLOCK
-    open_ = np.where(allowed[:whole], values[:whole], -np.inf)
-    tops = open_.reshape(n_blocks, _BLOCK).max(axis=1)
-    blocks = np.flatnonzero(tops >= np.partition(tops, n_blocks - count)[n_blocks - count])
-    places = (blocks[:, np.newaxis] * _BLOCK + np.arange(_BLOCK)).ravel()
-    places = np.concatenate([places, np.arange(whole, len(values))])
-    return np.asarray(places[allowed[places]], dtype=np.int64)
-
-
 def fill(
-    values: FloatArray,
+    values: RealArray,
     mask: BoolArray,
     k: int,
     *,
@@ -146,7 +111,7 @@ def fill(
     slots = min(k, len(pool))
     rate = 0.0 if exploration is None else exploration.rate
     drawn = uniforms(2 * slots) if rate > 0.0 else np.ones(2 * slots)
-    relevance = _scaled(values[pool])
+    relevance = _scaled(values[pool].astype(np.float64))
     units = _units(vectors(pool)) if diversity > 0.0 and slots > 1 else None
     alike = np.zeros(len(pool))
     left = np.ones(len(pool), dtype=np.bool_)
@@ -174,9 +139,9 @@ def fill(
     return Slate(pool[chosen], propensities, explored, np.arange(slots) < len(first))
 
 
-def _scaled(values: FloatArray) -> FloatArray:
+def _scaled(values: RealArray) -> FloatArray:
     if len(values) == 0:
-        return values
+        return np.zeros(0)
     low, high = float(values.min()), float(values.max())
     return np.asarray((values - low) / (high - low) if high > low else np.ones(len(values)))
 

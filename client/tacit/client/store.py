@@ -19,7 +19,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -81,6 +81,7 @@ class Store:
         self._keys = keys
         self._lock = threading.RLock()
         self._depth = 0
+        self._synchronous = ""
         self._sealers: dict[int, Sealer] = {}
         self._epoch = 0
 
@@ -148,20 +149,16 @@ class Store:
             raise StoreDamaged(f"a record of kind {kind!r} belongs to an erased epoch")
         return sealer.open(kind, sequence, sealed)
 
-    @contextmanager
-    def power_safe(self) -> Generator[sqlite3.Connection]:
+    def power_safe(self) -> AbstractContextManager[sqlite3.Connection]:
         """Run one transaction that is on the disk when this returns."""
-        with self._transaction("FULL") as connection:
-            yield connection
+        return self._transaction("FULL")
 
-    @contextmanager
-    def kill_safe(self) -> Generator[sqlite3.Connection]:
+    def kill_safe(self) -> AbstractContextManager[sqlite3.Connection]:
         """Run one transaction that no kill of this process can undo once this returns.
 
         A weaker guarantee than `power_safe`: see the module's docstring.
         """
-        with self._transaction("NORMAL") as connection:
-            yield connection
+        return self._transaction("NORMAL")
 
     @contextmanager
     def reading(self) -> Generator[sqlite3.Connection]:
@@ -177,6 +174,7 @@ class Store:
         """Move the write-ahead log into the database, cut it to zero length and sync."""
         with self.reading() as connection:
             connection.execute("PRAGMA synchronous=FULL")
+            self._synchronous = "FULL"
             busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if busy:
                 raise StoreUnavailable(f"{self.path}: the write-ahead log is in use")
@@ -227,8 +225,10 @@ class Store:
                 raise StoreUnavailable("a transaction is already open on this thread")
             self._depth = 1
             try:
-                # Outside a transaction, where SQLite lets the level change.
-                connection.execute(f"PRAGMA synchronous={synchronous}")
+                if synchronous != self._synchronous:
+                    # Outside a transaction, where SQLite lets the level change.
+                    connection.execute(f"PRAGMA synchronous={synchronous}")
+                    self._synchronous = synchronous
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield connection

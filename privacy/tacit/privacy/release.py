@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from tacit.privacy.accounting_claim import EpsilonClaim
 from tacit.privacy.canonical import Fields, Json, encode_real
 from tacit.privacy.errors import BadDocument
 from tacit.privacy.trust import CENTRAL, CONSENT_ONLY, LEVELS, exclusions
+
+if TYPE_CHECKING:
+    from tacit.privacy.accounting_claim import EpsilonClaim
 
 RANKING = "ranking"
 KINDS = (RANKING, "churn", "intent", "bandit")

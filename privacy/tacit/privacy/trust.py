@@ -3,10 +3,14 @@
 They stand beside every epsilon that people read. SECURITY.md says the same at length.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from tacit.privacy.accounting_claim import EpsilonClaim
+if TYPE_CHECKING:
+    from tacit.privacy.accounting_claim import EpsilonClaim
 
 CONSENT_ONLY = "consent-only"
 CENTRAL = "central"

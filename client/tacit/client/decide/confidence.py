@@ -22,7 +22,7 @@ ANSWER_EVENTS = 5.0
 def taste_covariance(model: ReleasedModel, items: IntArray, weights: FloatArray) -> FloatArray:
     """Return the posterior covariance of taste given a history, `(k, k)`."""
     if isinstance(model, FactorModel):
-        own = model.item_factors[items]
+        own = model.rows.take(items)
         normal = model.gramian + own.T @ (own * weights[:, np.newaxis])
     elif len(items) == 0:
         return np.diag(model.prior_variance)
@@ -62,10 +62,10 @@ def expected_gain(model: ReleasedModel, covariance: FloatArray, group: IntArray)
         group: items asked about together, at least one.
     """
     if isinstance(model, FactorModel):
-        reading = model.item_factors[group].mean(axis=0)
+        reading = model.rows.take(group).mean(axis=0)
         noise = 1.0 / ANSWER_EVENTS
     else:
-        reading = model.loadings[group].sum(axis=0)
+        reading = model.rows.take(group).sum(axis=0)
         share = min(float(model.popularity[group].sum()), 1.0)
         # The variance of a share counted over so many events; a group that is everything has none.
         noise = max(share * (1.0 - share), 1e-12) / ANSWER_EVENTS

@@ -15,15 +15,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tacit.client.decide.errors import BadHistory, BadModel
+from tacit.client.decide.estimate import ScoreEstimate
 from tacit.client.decide.histories import check_history
+from tacit.client.decide.rows import (
+    FlatRows,
+    ItemRows,
+    all_rows,
+    item_rows,
+    item_vector,
+    real_rows,
+)
 
 FloatArray = npt.NDArray[np.float64]
+RealArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
 
 FACTOR_ARRAYS = frozenset({"popularity", "item_factors", "ridge", "unseen_weight"})
@@ -35,25 +46,28 @@ class FactorModel:
 
     Attributes:
         popularity: `(n_items,)` item distribution, above zero; ranks for an empty history.
-        item_factors: `(n_items, d)` factor z of each item.
+        rows: `(n_items, d)` factor z of each item.
         ridge: l, weight of `|u|^2`, above zero.
         unseen_weight: a, weight of an item outside the history, above zero.
         gramian: `(d, d)` `a Z^T Z + l I`, the part of H that is the same for everyone.
     """
 
-    popularity: FloatArray
-    item_factors: FloatArray
+    popularity: RealArray
+    rows: ItemRows
     ridge: float
     unseen_weight: float
     gramian: FloatArray
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> FactorModel:
+    def from_arrays(
+        cls, arrays: Mapping[str, npt.NDArray[Any]], folder: Path | None = None
+    ) -> FactorModel:
         """Check released arrays and build a model.
 
         Args:
             arrays: `popularity` `(n_items,)`, `item_factors` `(n_items, d)`, `ridge` and
                 `unseen_weight` `(1,)`.
+            folder: where rows of a large catalogue are put; see `BlockedRows`.
 
         Raises:
             BadModel: an array is missing, misshapen, not finite, or not positive where it must be.
@@ -61,8 +75,8 @@ class FactorModel:
         missing = FACTOR_ARRAYS - set(arrays)
         if missing:
             raise BadModel(f"expected model arrays {sorted(missing)}, got {sorted(arrays)}")
-        popularity = np.asarray(arrays["popularity"], dtype=np.float64)
-        factors = np.asarray(arrays["item_factors"], dtype=np.float64)
+        popularity = item_vector(arrays["popularity"])
+        factors = np.asarray(arrays["item_factors"])
         ridge = np.asarray(arrays["ridge"], dtype=np.float64)
         unseen = np.asarray(arrays["unseen_weight"], dtype=np.float64)
         if popularity.ndim != 1 or factors.ndim != 2 or factors.size == 0:
@@ -79,20 +93,27 @@ class FactorModel:
         ):
             if not bool(np.all(np.isfinite(array))) or float(array.min()) <= 0.0:
                 raise BadModel(f"expected finite values above zero in {name}")
-        if not bool(np.all(np.isfinite(factors))):
+        rows = FlatRows(real_rows(factors))
+        product = rows.sum_blocks(lambda _, block: block.T @ block)
+        if not bool(np.all(np.isfinite(product))):
             raise BadModel("expected finite item_factors")
         weight, penalty = float(unseen[0]), float(ridge[0])
-        gramian = weight * (factors.T @ factors) + penalty * np.eye(factors.shape[1])
-        return cls(popularity, factors, penalty, weight, gramian)
+        gramian = weight * product + penalty * np.eye(factors.shape[1])
+        return cls(popularity, item_rows(rows.array, folder), penalty, weight, gramian)
 
     def to_arrays(self) -> dict[str, npt.NDArray[np.float64]]:
         """Return the released arrays, as `from_arrays` takes them."""
         return {
-            "popularity": self.popularity,
+            "popularity": self.popularity.astype(np.float64),
             "item_factors": self.item_factors,
             "ridge": np.array([self.ridge]),
             "unseen_weight": np.array([self.unseen_weight]),
         }
+
+    @property
+    def item_factors(self) -> FloatArray:
+        """Every row, `(n_items, d)`; not for decisions, which take the rows they need."""
+        return all_rows(self.rows)
 
     @property
     def n_items(self) -> int:
@@ -108,9 +129,21 @@ def factor_scores(model: FactorModel, items: IntArray, weights: FloatArray) -> F
     """
     check_history(model.n_items, items, weights)
     if len(items) == 0:
-        return model.popularity.copy()
-    taste = np.linalg.solve(_normal(model, items, weights), model.item_factors[items].T @ weights)
-    return np.asarray(model.item_factors @ taste, dtype=np.float64)
+        return np.array(model.popularity, dtype=np.float64)
+    taste = _taste(model, items, weights)
+    return np.asarray(model.rows.scan(taste), dtype=np.float64)
+
+
+def factor_estimate(model: FactorModel, items: IntArray, weights: FloatArray) -> ScoreEstimate:
+    """Estimate `factor_scores` for a history that is not empty; exact for all but large catalogues.
+
+    Raises:
+        BadHistory: an item is unknown or repeated, or a weight is not finite and positive.
+    """
+    check_history(model.n_items, items, weights)
+    taste = _taste(model, items, weights)
+    values, errors = model.rows.estimate(taste)
+    return ScoreEstimate(values, errors, lambda targets: model.rows.take(targets) @ taste)
 
 
 def factor_attribution(
@@ -131,13 +164,21 @@ def factor_attribution(
         return np.zeros(0)
     # H is symmetric, so one solve with the target's factor serves every event.
     reach = np.asarray(
-        np.linalg.solve(_normal(model, items, weights), model.item_factors[target_item]),
+        np.linalg.solve(
+            _normal(model, items, weights), model.rows.take(np.array([target_item]))[0]
+        ),
         dtype=np.float64,
     )
-    return np.asarray(weights * (model.item_factors[items] @ reach), dtype=np.float64)
+    return np.asarray(weights * (model.rows.take(items) @ reach), dtype=np.float64)
+
+
+def _taste(model: FactorModel, items: IntArray, weights: FloatArray) -> FloatArray:
+    """Compute the user's factor, `(d,)`."""
+    own = model.rows.take(items).T @ weights
+    return np.asarray(np.linalg.solve(_normal(model, items, weights), own), dtype=np.float64)
 
 
 def _normal(model: FactorModel, items: IntArray, weights: FloatArray) -> FloatArray:
     """Compute H for a history, `(d, d)`."""
-    own = model.item_factors[items]
+    own = model.rows.take(items)
     return np.asarray(model.gramian + own.T @ (own * weights[:, np.newaxis]), dtype=np.float64)

@@ -17,15 +17,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tacit.client.decide.errors import BadHistory, BadModel
+from tacit.client.decide.estimate import ScoreEstimate
 from tacit.client.decide.histories import check_history
+from tacit.client.decide.rows import (
+    FlatRows,
+    ItemRows,
+    all_rows,
+    item_rows,
+    item_vector,
+    real_rows,
+)
 
 FloatArray = npt.NDArray[np.float64]
+RealArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
 
 _ARRAYS = {"popularity", "loadings", "prior_variance", "item_variance"}
@@ -37,7 +48,7 @@ class Model:
 
     Attributes:
         popularity: `(n_items,)` item distribution pi, above zero.
-        loadings: `(n_items, k)` effect W of each taste direction on each item's share.
+        rows: `(n_items, k)` effect W of each taste direction on each item's share.
         prior_variance: `(k,)` variance v of each direction over users, above zero.
         item_variance: `(n_items,)` noise variance s of each item per unit of history, above zero.
         item_scale: `(n_items,)` factor c of each item's score, above zero; ones unless released.
@@ -45,21 +56,24 @@ class Model:
         drift: `(k,)` `W^T S^-1 pi`, what an average unit of history says.
     """
 
-    popularity: FloatArray
-    loadings: FloatArray
+    popularity: RealArray
+    rows: ItemRows
     prior_variance: FloatArray
-    item_variance: FloatArray
-    item_scale: FloatArray
+    item_variance: RealArray
+    item_scale: RealArray
     precision: FloatArray
     drift: FloatArray
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Model:
+    def from_arrays(
+        cls, arrays: Mapping[str, npt.NDArray[Any]], folder: Path | None = None
+    ) -> Model:
         """Check released arrays and build a model.
 
         Args:
             arrays: `popularity` and `item_variance` `(n_items,)`, `loadings` `(n_items, k)`,
                 `prior_variance` `(k,)`; optionally `item_scale` `(n_items,)`.
+            folder: where rows of a large catalogue are put; see `BlockedRows`.
 
         Raises:
             BadModel: an array is missing, misshapen, not finite, or not positive where it must be.
@@ -67,11 +81,11 @@ class Model:
         missing = _ARRAYS - set(arrays)
         if missing:
             raise BadModel(f"expected model arrays {sorted(missing)}, got {sorted(arrays)}")
-        popularity = np.asarray(arrays["popularity"], dtype=np.float64)
-        loadings = np.asarray(arrays["loadings"], dtype=np.float64)
+        popularity = item_vector(arrays["popularity"])
+        loadings = np.asarray(arrays["loadings"])
         variance = np.asarray(arrays["prior_variance"], dtype=np.float64)
-        noise = np.asarray(arrays["item_variance"], dtype=np.float64)
-        scale = np.asarray(arrays.get("item_scale", np.ones(popularity.shape)), dtype=np.float64)
+        noise = item_vector(arrays["item_variance"])
+        scale = item_vector(arrays.get("item_scale", np.ones(popularity.shape)))
         if popularity.ndim != 1 or loadings.ndim != 2 or variance.ndim != 1:
             raise BadModel("expected popularity (n_items,), loadings (n_items, k), variance (k,)")
         for name, array in (("item_variance", noise), ("item_scale", scale)):
@@ -90,28 +104,39 @@ class Model:
         ):
             if not bool(np.all(np.isfinite(array))) or float(array.min()) <= 0.0:
                 raise BadModel(f"expected finite values above zero in {name}")
-        if not bool(np.all(np.isfinite(loadings))):
+        rows = FlatRows(real_rows(loadings))
+        if not bool(np.isfinite(rows.sum_blocks(lambda _, block: np.abs(block).sum(axis=0))).all()):
             raise BadModel("expected finite loadings")
-        scaled = loadings / noise[:, np.newaxis]
+
+        def evidence(at: slice, block: FloatArray) -> FloatArray:
+            scaled = block / noise[at, np.newaxis]
+            return np.column_stack([scaled.T @ block, scaled.T @ popularity[at]])
+
+        sums = rows.sum_blocks(evidence)
         return cls(
             popularity=popularity,
-            loadings=loadings,
+            rows=item_rows(rows.array, folder),
             prior_variance=variance,
             item_variance=noise,
             item_scale=scale,
-            precision=scaled.T @ loadings,
-            drift=scaled.T @ popularity,
+            precision=sums[:, :-1],
+            drift=sums[:, -1],
         )
 
     def to_arrays(self) -> dict[str, npt.NDArray[np.float64]]:
         """Return the released arrays, as `from_arrays` takes them."""
         return {
-            "popularity": self.popularity,
+            "popularity": self.popularity.astype(np.float64),
             "loadings": self.loadings,
             "prior_variance": self.prior_variance,
-            "item_variance": self.item_variance,
-            "item_scale": self.item_scale,
+            "item_variance": self.item_variance.astype(np.float64),
+            "item_scale": self.item_scale.astype(np.float64),
         }
+
+    @property
+    def loadings(self) -> FloatArray:
+        """Every row, `(n_items, k)`; not for decisions, which take the rows they need."""
+        return all_rows(self.rows)
 
     @property
     def n_items(self) -> int:
@@ -132,10 +157,30 @@ def scores(model: Model, items: IntArray, weights: FloatArray) -> FloatArray:
     """
     check_history(model.n_items, items, weights)
     if len(items) == 0:
-        return model.item_scale * model.popularity
-    taste = np.linalg.solve(_posterior(model, weights), _evidence(model, items).T @ weights)
-    shares = model.popularity + model.loadings @ taste
+        return np.asarray(model.item_scale * model.popularity, dtype=np.float64)
+    shares = model.popularity + model.rows.scan(_taste(model, items, weights))
     return np.asarray(model.item_scale * shares, dtype=np.float64)
+
+
+def estimate(model: Model, items: IntArray, weights: FloatArray) -> ScoreEstimate:
+    """Estimate `scores` for a history that is not empty; exact for all but large catalogues.
+
+    Raises:
+        BadHistory: an item is unknown or repeated, or a weight is not finite and positive.
+    """
+    check_history(model.n_items, items, weights)
+    taste = _taste(model, items, weights)
+    values, errors = model.rows.estimate(taste)
+    values += model.popularity
+    values *= model.item_scale
+    if errors is not None:
+        errors *= model.item_scale
+
+    def exact(targets: IntArray) -> FloatArray:
+        shares = model.popularity[targets] + model.rows.take(targets) @ taste
+        return np.asarray(model.item_scale[targets] * shares, dtype=np.float64)
+
+    return ScoreEstimate(values, errors, exact)
 
 
 def attribution(model: Model, items: IntArray, weights: FloatArray, target_item: int) -> FloatArray:
@@ -163,7 +208,8 @@ def attribution(model: Model, items: IntArray, weights: FloatArray, target_item:
         return np.zeros(0)
     # Posterior^-1 is symmetric, so one solve with the target's row serves every event.
     reach = np.asarray(
-        np.linalg.solve(_posterior(model, weights), model.loadings[target_item]), dtype=np.float64
+        np.linalg.solve(_posterior(model, weights), model.rows.take(np.array([target_item]))[0]),
+        dtype=np.float64,
     )
     reach = reach * model.item_scale[target_item]
     return np.asarray(weights * (_evidence(model, items) @ reach), dtype=np.float64)
@@ -180,7 +226,7 @@ def attributions(
     check_history(model.n_items, items, weights)
     if len(target_items) == 0 or not 0 <= target_items.min() <= target_items.max() < model.n_items:
         raise BadHistory(f"expected target items in [0, {model.n_items})")
-    rows = model.loadings[target_items] * model.item_scale[target_items][:, np.newaxis]
+    rows = model.rows.take(target_items) * model.item_scale[target_items][:, np.newaxis]
     reach = np.linalg.solve(_posterior(model, weights), rows.T)
     return np.asarray((_evidence(model, items) @ reach).T * weights, dtype=np.float64)
 
@@ -214,6 +260,12 @@ def deletion_deltas(
     return deltas
 
 
+def _taste(model: Model, items: IntArray, weights: FloatArray) -> FloatArray:
+    """Compute the posterior mean of taste, `(k,)`."""
+    evidence = _evidence(model, items).T @ weights
+    return np.asarray(np.linalg.solve(_posterior(model, weights), evidence), dtype=np.float64)
+
+
 def _posterior(model: Model, weights: FloatArray) -> FloatArray:
     """Compute the posterior precision of taste for a history of these weights, `(k, k)`."""
     return float(np.sum(weights)) * model.precision + np.diag(1.0 / model.prior_variance)
@@ -221,4 +273,4 @@ def _posterior(model: Model, weights: FloatArray) -> FloatArray:
 
 def _evidence(model: Model, items: IntArray) -> FloatArray:
     """Compute what one unit of each event says about taste, `(n_history, k)`."""
-    return model.loadings[items] / model.item_variance[items][:, np.newaxis] - model.drift
+    return model.rows.take(items) / model.item_variance[items][:, np.newaxis] - model.drift

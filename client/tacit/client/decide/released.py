@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tacit.client.decide import readout
-from tacit.client.decide.factors import FactorModel, factor_attribution, factor_scores
+from tacit.client.decide.estimate import ScoreEstimate
+from tacit.client.decide.factors import (
+    FactorModel,
+    factor_attribution,
+    factor_estimate,
+    factor_scores,
+)
 from tacit.client.decide.readout import Model
 
 FloatArray = npt.NDArray[np.float64]
@@ -18,15 +25,20 @@ IntArray = npt.NDArray[np.int64]
 ReleasedModel = Model | FactorModel
 
 
-def read_model(arrays: Mapping[str, npt.NDArray[Any]]) -> ReleasedModel:
+def read_model(arrays: Mapping[str, npt.NDArray[Any]], folder: Path | None = None) -> ReleasedModel:
     """Check released arrays and build the model they form: item factors or taste directions.
+
+    Args:
+        arrays: by name.
+        folder: where the rows of a large catalogue are put (`BlockedRows`); None for the system's
+            folder for temporary files.
 
     Raises:
         BadModel: the arrays form neither.
     """
     if "item_factors" in arrays:
-        return FactorModel.from_arrays(arrays)
-    return Model.from_arrays(arrays)
+        return FactorModel.from_arrays(arrays, folder)
+    return Model.from_arrays(arrays, folder)
 
 
 def scores(model: ReleasedModel, items: IntArray, weights: FloatArray) -> FloatArray:
@@ -43,6 +55,19 @@ def scores(model: ReleasedModel, items: IntArray, weights: FloatArray) -> FloatA
     if isinstance(model, FactorModel):
         return factor_scores(model, items, weights)
     return readout.scores(model, items, weights)
+
+
+def estimate(model: ReleasedModel, items: IntArray, weights: FloatArray) -> ScoreEstimate:
+    """Estimate `scores` for a history that is not empty, `settle` making exact what matters.
+
+    Exact from the start up to `MOST_FLAT` items.
+
+    Raises:
+        BadHistory: an item is unknown or repeated, or a weight is not finite and positive.
+    """
+    if isinstance(model, FactorModel):
+        return factor_estimate(model, items, weights)
+    return readout.estimate(model, items, weights)
 
 
 def base_score(model: ReleasedModel, target_item: int) -> float:

@@ -168,7 +168,7 @@ def _unknown(policy: GuardrailPolicy, catalogue: Catalogue | None) -> Iterator[F
             yield Finding("unknown-zone", rule.id, message)
     if catalogue is None:
         return
-    known = {name for item in catalogue.items for name in item.categories}
+    known = set(catalogue.items.names)
     for rule in policy.rules:
         for name in (*rule.categories, *rule.again_categories):
             if name not in known:
