@@ -206,8 +206,8 @@ def spend_after_noise() -> None:
 
 @mutant
 def epsilon_halved() -> None:
-    real = accounting_closed_form.epsilon_upper
-    replace(real, lambda events, delta: real(events, delta) / 2.0)
+    real = accounting_closed_form.upper_of_sums
+    replace(real, lambda sums, delta: real(sums, delta) / 2.0)
 
 
 @mutant
