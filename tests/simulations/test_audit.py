@@ -64,6 +64,12 @@ class TestTheRealBuild:
         assert report.noise_power["0.9"] > 1 - 1e-9
         assert report.canaries.power["1/2"][INDEPENDENT] > 0.9
         assert {one.statistic for one in report.sensitivity} == set(KNOWN_STATISTICS)
+        assert {one.statistic for one in report.replacement} == set(KNOWN_STATISTICS)
+        assert {one.trust_level for one in report.noise} == {"central", "local"}
+        kinds = {(one.setting.trust_level, one.setting.statistic) for one in report.rounds}
+        assert {("central", "feature_gram/1"), ("central", "churn_moments/1")} <= kinds
+        assert ("local", "popularity/1") in kinds
+        assert all(one.power["1/2"][INDEPENDENT] > 0.9 for one in report.rounds)
         refuted = report.canaries.bounds.refuted_epsilon
         assert set(refuted) == {ONE_RUN, F_DP, INDEPENDENT}
         assert min(refuted.values()) > 0, "canaries that see nothing test nothing"
@@ -77,7 +83,7 @@ class TestTheRealBuild:
         assert document["statement"] == record.statement
         assert record.statement.startswith("no violation detected at power ")
         phases = {phase: (done, total) for phase, done, total in steps}
-        assert len(phases) == 5
+        assert len(phases) == 6
         assert all(done == total for done, total in phases.values())
 
     def test_auditor_is_calibrated_on_known_mechanisms(self) -> None:

@@ -27,7 +27,13 @@ from tacit.privacy.accounting_claim import (
     round_down,
     round_up,
 )
-from tacit.privacy.accounting_closed_form import LATTICE, epsilon_lower, epsilon_upper, largest_mu
+from tacit.privacy.accounting_closed_form import (
+    LATTICE,
+    epsilon_lower,
+    largest_mu,
+    lower_of_sums,
+    upper_of_sums,
+)
 from tacit.privacy.accounting_interface import DpAccountingPld, OpacusPrv, OpacusRdp
 from tacit.privacy.accounting_libraries import (
     PLD_LARGEST_EPSILON,
@@ -40,7 +46,8 @@ from tacit.privacy.accounting_modes import (
     locally_noised,
     participation_bounded,
 )
-from tacit.privacy.accounting_rdp import ORDERS, epsilon_rdp
+from tacit.privacy.accounting_rdp import ORDERS, epsilon_rdp, rdp_of_sums
+from tacit.privacy.accounting_sums import GaussianSums, RunningComposition
 from tacit.privacy.errors import BadParameter
 from tacit.privacy.gaussian_event import GaussianEvent
 from tacit.privacy.trust import level_and_relation
@@ -52,10 +59,13 @@ __all__ = [
     "CrossCheck",
     "EpsilonClaim",
     "GaussianEvent",
+    "GaussianSums",
     "PoissonEvent",
+    "RunningComposition",
     "calibrate",
     "epsilon",
     "epsilon_bound",
+    "epsilon_bound_of_sums",
     "epsilon_dp_accounting",
     "epsilon_dp_accounting_pld",
     "epsilon_local",
@@ -65,6 +75,7 @@ __all__ = [
     "epsilon_poisson",
     "epsilon_rdp",
     "epsilon_without_opacus",
+    "lower_of_sums",
     "require_confirmed",
     "round_up",
 ]
@@ -171,7 +182,17 @@ def epsilon_bound(events: Sequence[GaussianEvent], target_delta: float) -> float
     Raises:
         BadParameter: `target_delta` is not in (0, 1).
     """
-    return min(epsilon_upper(events, target_delta), epsilon_rdp(events, target_delta))
+    return epsilon_bound_of_sums(GaussianSums.of(events), target_delta)
+
+
+def epsilon_bound_of_sums(sums: GaussianSums, target_delta: float) -> float:
+    """Return `epsilon_bound` of a composition known by its sums.
+
+    Raises:
+        BadParameter: `target_delta` is not in (0, 1).
+    """
+    delta = open_unit("target_delta", target_delta)
+    return min(upper_of_sums(sums, delta), rdp_of_sums(sums, delta))
 
 
 def libraries_installed() -> tuple[bool, bool]:

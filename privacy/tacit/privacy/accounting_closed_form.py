@@ -40,8 +40,9 @@ import math
 from collections.abc import Callable, Sequence
 
 from tacit.privacy._parameters import open_unit, positive_real
+from tacit.privacy.accounting_sums import LATTICE, RADIUS, GaussianSums, theta
 from tacit.privacy.errors import BadParameter
-from tacit.privacy.gaussian_event import MIN_SENSITIVITY, GaussianEvent
+from tacit.privacy.gaussian_event import GaussianEvent
 
 __all__ = [
     "LATTICE",
@@ -50,14 +51,12 @@ __all__ = [
     "epsilon_lower",
     "epsilon_upper",
     "largest_mu",
+    "lower_of_sums",
+    "upper_of_sums",
 ]
 
 MAX_COORDINATES = 1 << 31
 """Most coordinates one release may have; `RoundPlan` and int64 sums allow fewer."""
-
-_RADIUS = 2.0
-LATTICE = (_RADIUS / MIN_SENSITIVITY) ** 2
-"""What the lattice takes from ``z^2``: (r / L)^2 at the smallest L a plan may have."""
 
 _SLACK = 2.0**-44
 _ROOT_PI = math.sqrt(math.pi)
@@ -77,15 +76,16 @@ def epsilon_upper(events: Sequence[GaussianEvent], target_delta: float) -> float
         BadParameter: `target_delta` is not in (0, 1).
     """
     delta = open_unit("target_delta", target_delta)
-    if not events:
+    return upper_of_sums(GaussianSums.of(events), delta)
+
+
+def upper_of_sums(sums: GaussianSums, target_delta: float) -> float:
+    """Return `epsilon_upper` of a composition known by its sums; `target_delta` is in (0, 1)."""
+    if not sums.releases:
         return 0.0
-    releases = sum(event.count for event in events)
-    if any(event.noise_multiplier**2 <= LATTICE for event in events):
+    if math.isinf(sums.upper_mu_squared):
         return math.inf
-    mu = math.sqrt(
-        math.fsum(event.count / (event.noise_multiplier**2 - LATTICE) for event in events)
-    )
-    return _upper_at(mu, delta, releases)
+    return _upper_at(math.sqrt(sums.upper_mu_squared), target_delta, sums.releases)
 
 
 def epsilon_lower(events: Sequence[GaussianEvent], target_delta: float) -> float:
@@ -98,17 +98,15 @@ def epsilon_lower(events: Sequence[GaussianEvent], target_delta: float) -> float
         BadParameter: `target_delta` is not in (0, 1).
     """
     delta = open_unit("target_delta", target_delta)
-    if not events:
+    return lower_of_sums(GaussianSums.of(events), delta)
+
+
+def lower_of_sums(sums: GaussianSums, target_delta: float) -> float:
+    """Return `epsilon_lower` of a composition known by its sums; `target_delta` is in (0, 1)."""
+    if not sums.releases or math.isinf(sums.lower_eta):
         return 0.0
-    mu_squared = math.fsum(event.count / (event.noise_multiplier**2 + LATTICE) for event in events)
-    eta = 0.0
-    for event in events:
-        sigma = event.noise_multiplier * MIN_SENSITIVITY
-        radius = sigma * _RADIUS / math.hypot(sigma, _RADIUS)
-        if radius < 1.0:  # theta is no longer small; claim nothing
-            return 0.0
-        eta += 3.0 * event.count * _theta(radius)
-    return max(0.0, _gaussian_lower(math.sqrt(mu_squared), delta * math.exp(eta)) - eta)
+    eta, mu = sums.lower_eta, math.sqrt(sums.lower_mu_squared)
+    return max(0.0, _gaussian_lower(mu, target_delta * math.exp(eta)) - eta)
 
 
 def largest_mu(epsilon: float, target_delta: float, releases: int) -> float:
@@ -144,14 +142,8 @@ def delta_bounds(mu: float, epsilon: float) -> tuple[float, float]:
 
 def _upper_at(mu: float, delta: float, releases: int) -> float:
     coordinates = releases * float(MAX_COORDINATES)
-    theta = _theta(_RADIUS)
-    eta = 3.0 * coordinates * theta  # at least D log((1 + theta) / (1 - theta))
+    eta = 3.0 * coordinates * theta(RADIUS)  # at least D log((1 + theta) / (1 - theta))
     return max(0.0, _gaussian_upper(mu, delta * math.exp(-eta)) + eta)
-
-
-def _theta(radius: float) -> float:
-    """Return at least ``2 sum_k exp(-2 pi^2 r^2 k^2)``, for r >= 1: later terms are below 1e-25."""
-    return 2.001 * math.exp(-2.0 * math.pi**2 * radius**2)
 
 
 def _gaussian_upper(mu: float, delta: float) -> float:

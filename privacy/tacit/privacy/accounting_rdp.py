@@ -10,12 +10,12 @@ composition, and
 (the same paper, Proposition 12; Balle et al. 2020, arXiv:1905.09982, Theorem 21).
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from tacit.privacy._parameters import open_unit
+from tacit.privacy.accounting_sums import GaussianSums
 from tacit.privacy.gaussian_event import GaussianEvent
 
 ORDERS: tuple[float, ...] = (
@@ -37,9 +37,13 @@ def epsilon_rdp(events: Sequence[GaussianEvent], target_delta: float) -> float:
         BadParameter: `target_delta` is not in (0, 1).
     """
     delta = open_unit("target_delta", target_delta)
-    if not events:
+    return rdp_of_sums(GaussianSums.of(events), delta)
+
+
+def rdp_of_sums(sums: GaussianSums, target_delta: float) -> float:
+    """Return `epsilon_rdp` of a composition known by its sums; `target_delta` is in (0, 1)."""
+    if not sums.releases:
         return 0.0
-    rho = math.fsum(event.count / (2.0 * event.noise_multiplier**2) for event in events)
     orders = np.array(ORDERS)
-    conversion = np.log1p(-1.0 / orders) - np.log(delta * orders) / (orders - 1.0)
-    return max(0.0, float(np.min(orders * rho + conversion)))
+    conversion = np.log1p(-1.0 / orders) - np.log(target_delta * orders) / (orders - 1.0)
+    return max(0.0, float(np.min(orders * (sums.inverse_squares / 2.0) + conversion)))

@@ -29,6 +29,7 @@ __all__ = [
     "ReservationState",
     "abort",
     "admit",
+    "check_caps",
     "commit",
     "composed_events",
     "find_replay",
@@ -155,21 +156,50 @@ def admit(
     claim = epsilon(composed_events(spent), account.target_delta)
     if replayed is not None:
         return claim
+    check_caps(
+        account,
+        new.purpose,
+        claim.epsilon,
+        lambda: (
+            epsilon(
+                composed_events([one for one in spent if one.purpose == new.purpose]),
+                account.target_delta,
+            ).epsilon
+        ),
+    )
+    return claim
+
+
+def check_caps(
+    account: BudgetAccount,
+    purpose: str,
+    spent_epsilon: float,
+    purpose_epsilon: Callable[[], float],
+) -> None:
+    """Check that a spend, counted already, leaves cap and quota as they are.
+
+    Args:
+        account: The account that pays.
+        purpose: Of the spend.
+        spent_epsilon: Of all that counts in the window, the spend included.
+        purpose_epsilon: Gives that of this purpose alone.
+
+    Raises:
+        BudgetExceeded: The cap or the purpose's quota is passed.
+    """
     # Written so that a NaN from a broken accountant refuses.
-    if not claim.epsilon <= account.cap_epsilon:
+    if not spent_epsilon <= account.cap_epsilon:
         raise BudgetExceeded(
-            f"cap: expected epsilon at most {account.cap_epsilon!r}, got {claim.epsilon!r}"
+            f"cap: expected epsilon at most {account.cap_epsilon!r}, got {spent_epsilon!r}"
         )
-    quota = account.quotas.get(new.purpose)
+    quota = account.quotas.get(purpose)
     if quota is None:
-        raise BudgetExceeded(f"quota: purpose {new.purpose!r} has none on this account")
-    own = composed_events([one for one in spent if one.purpose == new.purpose])
-    used = epsilon(own, account.target_delta).epsilon
+        raise BudgetExceeded(f"quota: purpose {purpose!r} has none on this account")
+    used = purpose_epsilon()
     if not used <= quota:
         raise BudgetExceeded(
-            f"quota of {new.purpose!r}: expected epsilon at most {quota!r}, got {used!r}"
+            f"quota of {purpose!r}: expected epsilon at most {quota!r}, got {used!r}"
         )
-    return claim
 
 
 def composed_events(reservations: Iterable[Reservation]) -> tuple[GaussianEvent, ...]:

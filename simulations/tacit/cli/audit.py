@@ -128,7 +128,8 @@ def _print_report(report: AuditReport) -> None:
         )
     for result in report.noise:
         click.echo(
-            f"noise        z {result.noise_multiplier:.4f}, L {result.integer_norm}: "
+            f"noise        level {result.trust_level}, z {result.noise_multiplier:.4f}, "
+            f"L {result.integer_norm}: "
             f"{result.test.scale_ratio:.4f} of the scale it must have, {result.test.n_draws} draws"
         )
     for drawn in report.sampling:
@@ -137,6 +138,18 @@ def _print_report(report: AuditReport) -> None:
         click.echo(
             f"sensitivity  {one.statistic}: at most {one.largest_change:.5f} L in {one.n_trials} "
             f"pairs, {one.n_clipped} clipped, {one.n_refused} refused"
+        )
+    for compared in report.replacement:
+        click.echo(
+            f"replacement  {compared.statistic}: at most {compared.largest_change:.5f} L of 2 L in "
+            f"{compared.n_trials} pairs, {compared.n_clipped} clipped, {compared.n_refused} refused"
+        )
+    for held in report.rounds:
+        click.echo(
+            f"canaries     {held.setting.statistic}, level {held.setting.trust_level}, z "
+            f"{held.setting.noise_multiplier:.4f}, {held.n_trials} rounds: refute ε up to "
+            f"{held.refuted_epsilon:.3f}; claimed {held.claim.epsilon:.3f} at δ "
+            f"{held.claim.delta:g}"
         )
     _print_canaries("popularity/1", report.canaries.bounds, report.canaries.claim)
     for training in report.trainings:

@@ -20,12 +20,11 @@ from tacit.cli._budget_tables import (
 )
 from tacit.cli._ledger_path import read_ledger
 from tacit.privacy.errors import PrivacyError
-from tacit.server.budget.accountant import Accountant
 from tacit.server.budget.explanation import explain as explain_statement
 from tacit.server.budget.facts import release_facts
 from tacit.server.budget.statement import AccountStatement, account_statements, find_account
 from tacit.server.errors import NotFound, ServerError
-from tacit.server.ledger.verify import available_accountant
+from tacit.server.ledger.verify import replaying_accountant
 from tacit.simulations.what_if import answer
 
 _STATE = click.argument("state", type=click.Path(exists=True, path_type=Path))
@@ -123,7 +122,7 @@ def facts(state: Path, as_json: bool) -> None:
     """
     contents = read_ledger(state)
     with _refusals(), Console(stderr=True).status("composing and confirming ε …"):
-        cards = release_facts(contents, Accountant(available_accountant()))
+        cards = release_facts(contents, replaying_accountant())
     if as_json:
         _print_json({"releases": [card.to_json() for card in cards]})
         return

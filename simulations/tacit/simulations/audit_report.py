@@ -11,17 +11,18 @@ from typing import Protocol
 
 from tacit.privacy.accounting import ACCOUNTANT, ACCOUNTANT_VERSION
 from tacit.privacy.audit import AuditDocument, AuditTest, NoiseTest, RateTest, shortened
-from tacit.privacy.trust import CENTRAL, EXCLUSIONS
+from tacit.privacy.trust import CENTRAL, EXCLUSIONS, LOCAL
 from tacit.simulations.audit_calibration import Calibration
 from tacit.simulations.audit_canaries import CanaryTest, Power
 from tacit.simulations.audit_ledger import LedgerResult
+from tacit.simulations.audit_rounds import RoundCanaries
 from tacit.simulations.audit_sensitivity import SensitivityTest
 from tacit.simulations.audit_training import TrainingCanaries
 
 ALPHA = 1e-6
 """Probability of a false alarm of each noise and sampling test."""
 
-TYPE = "tacit.audit/2"
+TYPE = "tacit.audit/3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,13 @@ class NoiseResult:
     Attributes:
         noise_multiplier, integer_norm: z and L.
         test: what the draws showed.
+        trust_level: who draws it: the coordinator at `central`, each device at `local`.
     """
 
     noise_multiplier: float
     integer_norm: int
     test: NoiseTest
+    trust_level: str = CENTRAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +52,11 @@ class AuditReport:
         sampling: draws of cohorts.
         sampling_power: broken rate over what it must be → least chance to be caught.
         sensitivity: one result a registered statistic.
-        canaries: of one round.
+        canaries: of one round, all of them in one sum.
         trainings: canaries of a whole training, one a task.
         ledger: of the deployment, if one was given.
+        replacement: one result a registered statistic, of what one device's users differ by.
+        rounds: canaries of single rounds, one result a statistic and level.
     """
 
     calibration: tuple[Calibration, ...]
@@ -63,18 +68,23 @@ class AuditReport:
     canaries: CanaryTest
     trainings: tuple[TrainingCanaries, ...]
     ledger: LedgerResult | None
+    replacement: tuple[SensitivityTest, ...] = ()
+    rounds: tuple[RoundCanaries, ...] = ()
 
     @property
     def findings(self) -> tuple[str, ...]:
         """Collect every finding; empty where no violation was detected."""
         found = [one for result in self.calibration for one in result.findings]
         found += [
-            f"{one} (noise multiplier {result.noise_multiplier:.4g}, L {result.integer_norm})"
+            f"{one} (noise multiplier {result.noise_multiplier:.4g}, L {result.integer_norm}, "
+            f"level {result.trust_level})"
             for result in self.noise
             for one in result.test.findings
         ]
         found += [f"sampling: {one}" for result in self.sampling for one in result.findings]
         found += [one for result in self.sensitivity for one in result.findings]
+        found += [one for result in self.replacement for one in result.findings]
+        found += [one for result in self.rounds for one in result.findings]
         found += self.canaries.findings
         found += [one for result in self.trainings for one in result.findings]
         found += [f"ledger: {one}" for one in (self.ledger.findings if self.ledger else ())]
@@ -138,19 +148,38 @@ class AuditReport:
             AuditTest("auditor", "known mechanisms", _any(self.calibration), 1e-6, {}),
         ]
         against = {f"noise x{scale}": p for scale, p in self.noise_power.items()}
-        multipliers = [result.noise_multiplier for result in self.noise]
-        subject = f"{len(multipliers)} settings, z {min(multipliers):.6g} to {max(multipliers):.6g}"
-        noise = [result.test for result in self.noise]
-        tests.append(
-            AuditTest("noise", subject, _any(noise), min(1.0, ALPHA * len(noise)), against)
-        )
+        for level, layer in ((CENTRAL, "noise"), (LOCAL, "noise of devices")):
+            results = [result for result in self.noise if result.trust_level == level]
+            if not results:
+                continue
+            zs = [result.noise_multiplier for result in results]
+            subject = f"{len(zs)} settings, z {min(zs):.6g} to {max(zs):.6g}"
+            noise = [result.test for result in results]
+            rate = min(1.0, ALPHA * len(noise))
+            tests.append(AuditTest(layer, subject, _any(noise), rate, against))
         against = {f"rate x{ratio}": p for ratio, p in self.sampling_power.items()}
-        for rate in self.sampling:
-            tests.append(AuditTest("sampling", f"rate {rate.rate}", _any([rate]), ALPHA, against))
-        for one in self.sensitivity:
-            share = one.n_clipped / one.n_trials
-            power = {"a missing clip, a pair of cohorts": share}
-            tests.append(AuditTest("sensitivity", one.statistic, _any([one]), 0.0, power))
+        for drawn in self.sampling:
+            subject = f"rate {drawn.rate}"
+            tests.append(AuditTest("sampling", subject, _any([drawn]), ALPHA, against))
+        for layer, pair, compared in (
+            ("sensitivity", "a pair of cohorts", self.sensitivity),
+            ("sensitivity of replacement", "a pair of users", self.replacement),
+        ):
+            for one in compared:
+                power = {f"a missing clip, {pair}": one.n_clipped / one.n_trials}
+                tests.append(AuditTest(layer, one.statistic, _any([one]), 0.0, power))
+        for held in self.rounds:
+            setting = held.setting
+            tests.append(
+                AuditTest(
+                    "canaries, each round",
+                    f"{setting.statistic} at level {setting.trust_level}, "
+                    f"z {setting.noise_multiplier:.6g}",
+                    _any([held]),
+                    1.0 - held.confidence,
+                    _best(held.power),
+                )
+            )
         z = self.canaries.claim.noise_multipliers[0]
         tests.append(
             AuditTest(

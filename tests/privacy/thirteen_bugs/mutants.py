@@ -20,7 +20,13 @@ import pytest
 from tacit.client import session
 from tacit.client.contribution import compute
 from tacit.client.participation import ParticipationLog
-from tacit.privacy import accounting_closed_form, budget, discrete_gaussian, quantize
+from tacit.privacy import (
+    accounting_closed_form,
+    budget,
+    discrete_gaussian,
+    local_noise,
+    quantize,
+)
 from tacit.privacy.arrays import pack_arrays
 from tacit.privacy.audit import f_dp_refutes, independent_trials_mu, noise_test
 from tacit.privacy.blocks import IntegerBlocks
@@ -87,6 +93,12 @@ def seedable_noise() -> None:
 def noise_halved() -> None:
     real = discrete_gaussian.sample_discrete_gaussian
     replace(real, lambda sigma, size, source: real(sigma / 2.0, size, source))
+
+
+@mutant
+def local_noise_halved() -> None:
+    real = local_noise.local_sigma
+    replace(real, lambda plan: real(plan) / 2.0)
 
 
 @mutant
@@ -206,8 +218,8 @@ def spend_after_noise() -> None:
 
 @mutant
 def epsilon_halved() -> None:
-    real = accounting_closed_form.epsilon_upper
-    replace(real, lambda events, delta: real(events, delta) / 2.0)
+    real = accounting_closed_form.upper_of_sums
+    replace(real, lambda sums, delta: real(sums, delta) / 2.0)
 
 
 @mutant

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from tacit.privacy.accounting import (
     EpsilonClaim,
     GaussianEvent,
+    GaussianSums,
+    RunningComposition,
     epsilon,
-    epsilon_bound,
-    epsilon_lower,
+    epsilon_bound_of_sums,
+    lower_of_sums,
     round_up,
 )
 from tacit.privacy.accounting_claim import round_down
+from tacit.privacy.errors import AccountantsDisagree
 
 SAME_EPSILON = 1.5e-6
 """Claims are rounded up to six decimals; two computations may differ by one in the last place."""
 
 CONFIRMED_EVERY = 1 / 16
 """How far a composition may lie from one that the libraries confirmed, in its Σ count / z²."""
+CONFIRMED_IN_REPLAY = 1.0
+"""The same while a whole log is replayed, at the end of which they confirm what it came to."""
 
 _REMEMBERED = 20_000
 _Key = tuple[frozenset[tuple[GaussianEvent, int]], float]
 _Group = tuple[float, frozenset[str]]
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 
 class Accountant:
@@ -40,19 +47,21 @@ class Accountant:
     def __init__(
         self,
         compose: Callable[[Sequence[GaussianEvent], float], EpsilonClaim] = epsilon,
-        bound: Callable[[Sequence[GaussianEvent], float], float] = epsilon_bound,
+        confirmed_every: float = CONFIRMED_EVERY,
     ) -> None:
         """Choose the accountant.
 
         Args:
             compose: what claims come from.
-            bound: the same figure, not rounded, without the libraries that confirm it.
+            confirmed_every: how far a running claim may lie from one that `compose` gave, in its
+                Σ count / z².
         """
         self._compose = compose
-        self._bound = bound
+        self._confirmed_every = confirmed_every
         self._lock = threading.Lock()
         self._claims: dict[_Key, EpsilonClaim] = {}
-        self._running: dict[_Key, EpsilonClaim] = {}
+        self._running: dict[tuple[GaussianSums, _Group], EpsilonClaim] = {}
+        self._figures: dict[tuple[GaussianSums, float], float] = {}
         # (delta, trust levels) → (Σ count / z², claim) that the libraries confirmed, in order.
         self._confirmed: dict[_Group, list[tuple[float, EpsilonClaim]]] = {}
 
@@ -76,46 +85,116 @@ class Accountant:
         return found
 
     def running_claim(self, events: Sequence[GaussianEvent], target_delta: float) -> EpsilonClaim:
+        """Return `running` of these events."""
+        return self.running(RunningComposition(events), target_delta)
+
+    def running(self, composition: RunningComposition, target_delta: float) -> EpsilonClaim:
         """Return the claim for a composition that grows event by event, in under a millisecond.
 
-        Its ε is the figure of `claim`, digit for digit. The libraries, which take tens of
-        milliseconds, are asked whenever Σ count / z² has moved by more than `CONFIRMED_EVERY` from
-        any composition they confirmed; in between the cross-checks are those of the nearest one.
-        Tasks, releases and the offline verification have every figure confirmed by itself.
+        Its ε is the figure of `claim`, digit for digit, from the certified closed form. The
+        libraries, which take tens of milliseconds, are asked whenever Σ count / z² has moved by
+        more than `confirmed_every` from any composition they confirmed; in between the
+        cross-checks are those of the nearest one, and the figure has to lie on the right side of
+        them: more releases never cost less. Tasks, releases and what accounts stand at in the end
+        have every figure confirmed by itself.
+
+        Raises:
+            AccountantsDisagree: A library contradicts the figure.
         """
-        counts = _counted(events)
-        key = frozenset(counts.items()), target_delta
-        size = math.fsum(count / one.noise_multiplier**2 for one, count in counts.items())
         # What a claim says beside its figure depends on the levels of its events.
-        group = target_delta, frozenset(one.trust_level for one in counts)
+        key = composition.sums, (target_delta, composition.trust_levels)
         with self._lock:
-            found = self._claims.get(key) or self._running.get(key)
-            if found is not None:
-                return found
-            merged = _merged(counts)
-            nearest = self._nearest(size, group)
-            if nearest is None:
-                found = self._compose(merged, target_delta)
-                known = self._confirmed.setdefault(group, [])
-                known.insert(bisect_left(known, size, key=lambda one: one[0]), (size, found))
-                _remember(self._claims, key, found)
-            else:
-                found = replace(
-                    nearest,
-                    epsilon=round_up(self._bound(merged, target_delta)),
-                    epsilon_lower=round_down(epsilon_lower(merged, target_delta)),
-                )
+            found = self._running.get(key)
+            if found is None:
+                near = self._confirmed_near(composition, target_delta)
+                figure = self._figure(composition.sums, target_delta)
+                lower = round_down(lower_of_sums(composition.sums, target_delta))
+                found = replace(near, epsilon=figure, epsilon_lower=lower)
                 # Apart from the claims, which have cross-checks of their own.
                 _remember(self._running, key, found)
-            return found
+        return found
 
-    def _nearest(self, size: float, group: _Group) -> EpsilonClaim | None:
+    def running_epsilon(self, composition: RunningComposition, target_delta: float) -> float:
+        """Return the ε of `running` alone, held against the libraries alike, in half the time.
+
+        Raises:
+            AccountantsDisagree: A library contradicts the figure.
+        """
+        with self._lock:
+            self._confirmed_near(composition, target_delta)
+            return self._figure(composition.sums, target_delta)
+
+    def figure(self, sums: GaussianSums, target_delta: float) -> float:
+        """Return the ε of a composition that was claimed before, known by its sums alone.
+
+        It is that claim's, digit for digit, and at another delta what the claim would be.
+        """
+        with self._lock:
+            return self._figure(sums, target_delta)
+
+    def _figure(self, sums: GaussianSums, target_delta: float) -> float:
+        known = self._figures.get((sums, target_delta))
+        if known is None:
+            known = round_up(epsilon_bound_of_sums(sums, target_delta))
+            _remember(self._figures, (sums, target_delta), known)
+        return known
+
+    def _confirmed_near(self, composition: RunningComposition, target_delta: float) -> EpsilonClaim:
+        """Return the claim that the libraries confirmed nearest to a composition.
+
+        Where nothing is near enough, that is the composition's own.
+
+        Raises:
+            AccountantsDisagree: They contradict it, or it lies on the wrong side of the nearest.
+        """
+        sums, group = composition.sums, (target_delta, composition.trust_levels)
+        size = sums.inverse_squares
+        nearest = self._nearest(size, group)
+        if nearest is None:
+            claim = self._compose(composition.events(), target_delta)
+            known = self._confirmed.setdefault(group, [])
+            known.insert(bisect_left(known, size, key=lambda one: one[0]), (size, claim))
+            return claim
+        other, claim = nearest
+        _require_in_order(sums, self._figure(sums, target_delta), target_delta, other, claim)
+        return claim
+
+    def _nearest(self, size: float, group: _Group) -> tuple[float, EpsilonClaim] | None:
         known = self._confirmed.get(group, [])
         place = bisect_left(known, size, key=lambda one: one[0])
         for other, claim in known[max(0, place - 1) : place + 1]:
-            if abs(size - other) <= CONFIRMED_EVERY * other:
-                return claim
+            if abs(size - other) <= self._confirmed_every * other:
+                return other, claim
         return None
+
+
+def _require_in_order(
+    sums: GaussianSums, figure: float, target_delta: float, other: float, confirmed: EpsilonClaim
+) -> None:
+    """Raise unless a figure lies where one that the libraries confirmed nearby allows it.
+
+    Args:
+        sums: Of the composition at hand.
+        figure: Its ε.
+        target_delta: delta of that ε.
+        other: Σ count / z² of the composition that was confirmed.
+        confirmed: Its claim.
+
+    Raises:
+        AccountantsDisagree: It does not: ε never falls where Σ count / z² grows.
+    """
+    for check in confirmed.cross_checks:
+        if sums.inverse_squares >= other:
+            fits = figure >= check.epsilon_lower
+        else:
+            fits = lower_of_sums(sums, target_delta) <= check.epsilon
+        if not fits:
+            raise AccountantsDisagree(
+                f"accountants disagree: the claim is epsilon {figure!r} for "
+                f"{sums.inverse_squares!r} in all of 1/z^2, {check.accountant} "
+                f"{check.accountant_version} gives {check.epsilon!r} (at least "
+                f"{check.epsilon_lower!r}) for {other!r}"
+            )
 
 
 def same_epsilon(first: float, second: float) -> bool:
@@ -123,12 +202,7 @@ def same_epsilon(first: float, second: float) -> bool:
     return abs(first - second) <= SAME_EPSILON
 
 
-def grouped(events: Sequence[GaussianEvent]) -> tuple[GaussianEvent, ...]:
-    """Return events that compose to the same, those that differ in count alone counted together."""
-    return tuple(_merged(_counted(events)))
-
-
-def _remember(claims: dict[_Key, EpsilonClaim], key: _Key, claim: EpsilonClaim) -> None:
+def _remember(claims: dict[_K, _V], key: _K, claim: _V) -> None:
     if len(claims) >= _REMEMBERED:
         claims.pop(next(iter(claims)))  # the oldest
     claims[key] = claim

@@ -170,14 +170,14 @@ def release_facts(contents: LedgerContents, accountant: Accountant) -> tuple[Rel
     for statement in statements:
         tasks = {task.digest().hex(): task for task in statement.tasks}
         after = {step.name: step for step in statement.steps if step.kind == "release"}
+        places = {one.reservation_id: n for n, one in enumerate(statement.reservations)}
         for release in statement.releases:
             step = after.get(f"{release.population} {release.version}")
             if step is None:  # of before its population had an account: nothing was paid
                 cards.append(_unpaid(contents, release, tasks[release.task_sha256]))
                 continue
-            paid = tuple(
-                one for one in statement.reservations if one.reservation_id in release.reservations
-            )
+            named = sorted(places[name] for name in release.reservations)
+            paid = tuple(statement.reservations[place] for place in named)
             events = [event for one in paid for event in one.events]
             delta = release.target_delta
             cards.append(

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from tacit.privacy import budget as rules
 from tacit.privacy.budget import Reservation, ReservationState
@@ -47,13 +47,15 @@ _OF_ACCOUNT = _COLUMNS.where(reservations.c.account_id == bindparam("account")).
     reservations.c.position
 )
 _NAMED = _COLUMNS.where(reservations.c.reservation_id == bindparam("id"))
-_ALIKE = _COLUMNS.where(
+# Two look-ups by unique keys, never one with `or`: PostgreSQL reads the whole account for that.
+_OF_KEY = _COLUMNS.where(
     reservations.c.account_id == bindparam("account"),
-    or_(
-        reservations.c.idempotency_key == bindparam("key"),
-        reservations.c.reservation_id == bindparam("id"),
-    ),
-).order_by(reservations.c.position)
+    reservations.c.idempotency_key == bindparam("key"),
+)
+_OF_ID = _COLUMNS.where(
+    reservations.c.account_id == bindparam("account"),
+    reservations.c.reservation_id == bindparam("id"),
+)
 _OF_TASK = select(reservations.c.reservation_id).where(
     reservations.c.task_sha256 == bindparam("task"),
     reservations.c.state != _ABORTED,
@@ -130,9 +132,14 @@ def load_named(
 
 
 def load_alike(connection: Connection, new: Reservation) -> list[Reservation]:
-    """Read the reservations of the same account with the same key or name; at most two."""
-    named = {"key": new.idempotency_key, "id": new.reservation_id, "account": new.account_id}
-    return [_restore(row).reservation for row in connection.execute(_ALIKE, named)]
+    """Read those of the same account with the same key or name, in order; at most two."""
+    of_account = {"account": new.account_id}
+    found = [
+        *connection.execute(_OF_KEY, of_account | {"key": new.idempotency_key}),
+        *connection.execute(_OF_ID, of_account | {"id": new.reservation_id}),
+    ]
+    rows = {row.position: row for row in found}
+    return [_restore(rows[position]).reservation for position in sorted(rows)]
 
 
 def spent_on_task(connection: Connection, task_sha256: str) -> set[str]:

@@ -64,8 +64,13 @@ def save_standing(connection: Connection, standing: AccountStanding) -> None:
     connection.execute(
         delete(account_standings).where(account_standings.c.account_id == account_id)
     )
+    connection.execute(insert(account_standings), standing_row(standing))
+
+
+def standing_row(standing: AccountStanding) -> dict[str, object]:
+    """Return the row that says where an account stands."""
     body = canonical_json(_encode(standing))
-    connection.execute(insert(account_standings), {"account_id": account_id, "body": body})
+    return {"account_id": standing.account.account_id, "body": body}
 
 
 def load_proposal(connection: Connection, change_sha256: str) -> Proposal | None:

@@ -18,7 +18,7 @@ from tacit.privacy.budget_documents import (
 )
 from tacit.privacy.budget_standing import AccountStanding, Alert
 from tacit.privacy.canonical import parse_canonical
-from tacit.privacy.errors import BudgetConflict, BudgetExceeded
+from tacit.privacy.errors import BadDocument, BudgetConflict, BudgetExceeded
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.task import TaskManifest
 from tacit.privacy.trust import CONSENT_ONLY
@@ -328,7 +328,10 @@ def check_planned(document: ReserveDocument, account: BudgetAccount, task: TaskM
     if task.population != account.population or task.target_delta != account.target_delta:
         raise FailedPrecondition(f"task {task.task_id}: of another population or delta")
     check_allowed(task, account)
-    plan = {plan.round_id: plan for plan in task.rounds}.get(document.round_id)
+    try:
+        plan = task.round_plan(document.round_id)
+    except BadDocument:
+        plan = None
     planned = None if plan is None else task.event(plan)
     if plan is None or planned is None:
         raise FailedPrecondition(f"task {task.task_id}: has no round {document.round_id}")

@@ -18,6 +18,7 @@ from tacit.server.budget.store import reservation_of
 from tacit.server.ledger.config import officers_of
 from tacit.server.ledger.keys import PublicKeys
 from tacit.server.ledger.replay_accounts import AccountReplay
+from tacit.server.ledger.replay_spends import ReplayedSpends
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,8 @@ class _Timeline:
         self._standings: dict[str, AccountStanding] = {}
         self._proposals: dict[str, Proposal] = {}
         self._held: dict[str, list[Reservation]] = {}
+        self._spends: dict[str, ReplayedSpends] = {}
+        self._account_of_reservation: dict[str, str] = {}
         self._summaries: dict[str, str] = {}
         self._accounts = AccountReplay(
             self._standings,
@@ -111,12 +114,11 @@ class _Timeline:
         event = self._read(entry)
         if event is None:
             return
-        standing, mine = self._standings[event.account_id], self._held[event.account_id]
+        standing, spends = self._standings[event.account_id], self._spends_of(event.account_id)
         delta = standing.account.target_delta
-        committed = [one for one in mine if one.release_sha256]
-        spent = self._accountant.claim(rules.composed_events(mine), delta)
-        released = self._accountant.claim(rules.composed_events(committed), delta)
-        window = self._accountant.claim(rules.composed_events(standing.in_window(mine)), delta)
+        spent = self._accountant.running(spends.lifetime, delta)
+        released = self._accountant.running(spends.released, delta)
+        window = self._accountant.running(spends.window(standing), delta)
         moved, alerts = event.moved, tuple[float, ...]()
         if moved is not None and entry.kind == "budget.reserve":
             standing = standing.alerted(window.epsilon, moved.reservation_id)
@@ -194,22 +196,28 @@ class _Timeline:
     def _moved(self, entry: GovernanceEntry) -> Reservation:
         if entry.kind == "budget.reserve":
             new = reservation_of(ReserveDocument.from_json(entry.body))
-            self._held[new.account_id].append(new)
+            standing = self._standings[new.account_id]
+            self._spends_of(new.account_id).add(new, standing)
+            self._account_of_reservation[new.reservation_id] = new.account_id
             return new
         name = str(entry.body["reservation_id"])
-        held, place = next(
-            (some, place)
-            for some in self._held.values()
-            for place, one in enumerate(some)
-            if one.reservation_id == name
-        )
+        account_id = self._account_of_reservation[name]
+        spends = self._spends_of(account_id)
         if entry.kind == "budget.commit":
             commit = CommitDocument.from_json(entry.body)
-            held[place] = rules.commit(held[place], commit.release_sha256)
+            moved = rules.commit(spends.get(name), commit.release_sha256)
         else:
             AbortDocument.from_json(entry.body)
-            held[place] = rules.abort(held[place])
-        return held[place]
+            moved = rules.abort(spends.get(name))
+        spends.settle(moved, self._standings[account_id])
+        return moved
+
+    def _spends_of(self, account_id: str) -> ReplayedSpends:
+        found = self._spends.get(account_id)
+        if found is None:
+            found = ReplayedSpends(self._held[account_id], self._standings[account_id])
+            self._spends[account_id] = found
+        return found
 
 
 def officer_name(keys: PublicKeys, key_id: str) -> str:

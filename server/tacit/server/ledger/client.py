@@ -26,6 +26,7 @@ _BUDGET = "/tacit.v1.BudgetService/"
 _CALL_TIMEOUT_S = 30.0
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _COMMIT_ATTEMPTS = 10
+_REMEMBERED_SPENDS = 1024
 _Answer = TypeVar("_Answer")
 
 
@@ -123,6 +124,8 @@ class LedgerClient:
     def reserve(self, document: ReserveDocument) -> budget_pb2.BudgetReply:
         """Reserve a spend (coordinator); it is durable and logged when this returns."""
         reply = self._spend(self._budget.Reserve, "Reserve", "budget.reserve", document.to_json())
+        while len(self._left_at) >= _REMEMBERED_SPENDS:
+            self._left_at.pop(next(iter(self._left_at)))  # the oldest
         self._left_at[document.reservation_id] = float(reply.epsilon_spent)
         return reply
 
@@ -136,7 +139,8 @@ class LedgerClient:
         spend comes in between.
         """
         attempt = 0
-        epsilon = self._left_at.pop(reservation_id, None)
+        # Kept for a repeat: asking the ledger makes it read every reservation of the account.
+        epsilon = self._left_at.get(reservation_id)
         if epsilon is None or account_id not in self._deltas:
             now = self._spent(account_id)
             epsilon = now if epsilon is None else epsilon

@@ -22,6 +22,7 @@ from tacit.server.errors import (
     Unauthenticated,
 )
 from tacit.server.ledger.combining import Combining
+from tacit.server.ledger.consent_check import check_consents_follow_log
 from tacit.server.ledger.consent_rows import (
     Chain,
     Link,
@@ -118,6 +119,20 @@ class ConsentStore:
             ).all()
             for device_id, wrapped in rows:
                 self._fill_map_of(connection, device_id, self._unwrap(wrapped, device_id))
+
+    def check_rows(self) -> None:
+        """Hold devices and consents against the consent log.
+
+        Raises:
+            StateCorrupt: naming the table and the entry that differ.
+        """
+
+        def open_event(wrapped: bytes, device_id: str, sequence: int, sealed: bytes) -> bytes:
+            key = AESGCM(self._unwrap(wrapped, device_id))
+            return _open(key, sealed, _label(device_id, sequence))
+
+        with self._logs.database.reading() as connection:
+            check_consents_follow_log(connection, open_event)
 
     def _fill_map_of(self, connection: Connection, device_id: str, key: bytes) -> None:
         query = select(consent_events).where(consent_events.c.device_id == device_id)

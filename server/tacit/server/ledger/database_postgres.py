@@ -21,6 +21,8 @@ from tacit.server.ledger.tables import create_tables
 _TRY_AGAIN = ("40001", "40P01")
 _NODE_LOCK = 0x7461_6369_745F_6C64  # "tacit_ld"; advisory locks are of one database
 _CONNECT_TIMEOUT_S = "10"
+# A plan made while a table was empty would be kept for good, and read whole accounts ever after.
+_PLANS = "-c plan_cache_mode=force_custom_plan"
 _LOCK_PATIENCE_S = 3.0
 # None of them can carry a password, which must stay out of what is shown.
 _OPTIONS = frozenset(
@@ -222,7 +224,7 @@ def _engine(url: URL, isolation_level: str, connections: int) -> Engine:
         | {name: str(value) for name, value in url.query.items() if name == "connect_timeout"}
         | {
             "application_name": "tacit-ledger",
-            "options": "-c synchronous_commit=on"
+            "options": f"-c synchronous_commit=on {_PLANS}"
             + ("" if writes else " -c default_transaction_read_only=on"),
         }
     )

@@ -26,6 +26,7 @@ from tacit.server.ledger.erasure import ErasureStore
 from tacit.server.ledger.governance import KIND_ROLES, GovernanceStore
 from tacit.server.ledger.keys import publish_keys
 from tacit.server.ledger.log import Logs
+from tacit.server.ledger.table_check import check_tables_follow_log
 from tacit.server.registry import BlobStore, DeviceRegistry
 from tacit.v1.auth_pb2 import SignedRequest
 from tacit.v1.budget_pb2 import BudgetEntryRequest
@@ -78,10 +79,13 @@ class LedgerNode:
             keys = publish_keys(config.state_dir, key, config.origins, config.principals)
             self.signed_keys = keys.sign(key)
             self.accountant = Accountant()
+            with self.database.reading() as connection:
+                check_tables_follow_log(connection, keys, self.accountant)
             self.blobs = BlobStore(config.state_dir / "blobs")
             self.registry = DeviceRegistry(self.database, random_bytes)
             self.consent = ConsentStore(self.logs, key, random_bytes)
             self.consent.fill_map()
+            self.consent.check_rows()
             self.consent_map = ConsentMap(self.logs, key, now_ms())
             self.erasure = ErasureStore(self.logs, key, random_bytes, self.registry.forget)
             officers = AccountGovernance(self.logs, officers_of(config.principals), now_ms)

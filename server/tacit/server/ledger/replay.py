@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tacit.privacy import budget as rules
-from tacit.privacy.accounting import GaussianEvent
+from tacit.privacy.accounting import GaussianSums, RunningComposition
 from tacit.privacy.audit import AuditDocument
 from tacit.privacy.budget import BudgetAccount, Reservation, ReservationState
 from tacit.privacy.budget_changes import Proposal
@@ -21,7 +21,7 @@ from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.round_record import RoundRecord
 from tacit.privacy.task import TaskManifest
 from tacit.privacy.trust import CONSENT_ONLY
-from tacit.server.budget.accountant import Accountant, grouped, same_epsilon
+from tacit.server.budget.accountant import Accountant, same_epsilon
 from tacit.server.budget.store import check_planned, check_round_is_free, reservation_of
 from tacit.server.errors import Refused
 from tacit.server.ledger.config import officers_of
@@ -34,6 +34,7 @@ from tacit.server.ledger.governance import (
 from tacit.server.ledger.keys import PublicKeys
 from tacit.server.ledger.level_rules import check_round, check_unpaid_release
 from tacit.server.ledger.replay_accounts import AccountReplay
+from tacit.server.ledger.replay_spends import ReplayedSpends
 
 
 @dataclass(slots=True)
@@ -98,8 +99,11 @@ class _Replay:
         self._accountant = accountant
         self._log = MerkleTree()  # of the entries before the one at hand
         self._notices: set[tuple[str, str, str]] = set()
-        # Task digest → reservation → round.
-        self._of_task: dict[str, dict[str, int]] = {}
+        # Task digest → round → names of its reservations.
+        self._of_task: dict[str, dict[int, list[str]]] = {}
+        self._spends: dict[str, ReplayedSpends] = {}  # by account id
+        self._account_of_reservation: dict[str, str] = {}
+        self._task_ids: set[str] = set()
         accounts = AccountReplay(
             history.standings,
             history.proposals,
@@ -109,8 +113,8 @@ class _Replay:
         )
         # Digest of a task that spends nothing → rounds on record.
         self._unpaid_rounds: dict[str, set[int]] = {}
-        # Reservation → what its account composed of when it had just been made.
-        self._as_reserved: dict[str, tuple[GaussianEvent, ...]] = {}
+        # Reservation → what its account composed to when it had just been made.
+        self._as_reserved: dict[str, GaussianSums] = {}
         self._steps: dict[str, Callable[[GovernanceEntry], None]] = {
             "notice": self._notice,
             "account": accounts.open,
@@ -149,66 +153,68 @@ class _Replay:
 
     def _task(self, entry: GovernanceEntry) -> None:
         task = TaskManifest.from_json(entry.body)
-        if any(task.task_id == other.task_id for other in self._history.tasks.values()):
+        if task.task_id in self._task_ids:
             raise BadDocument(f"task {task.task_id} was published before")
         check_task(task, self._account_of(task), self._accountant)
+        self._task_ids.add(task.task_id)
         self._history.tasks[task.digest().hex()] = task
 
     def _reserve(self, entry: GovernanceEntry) -> None:
         document = ReserveDocument.from_json(entry.body)
         standing = self._known_account(document.account_id)
         account = standing.account
-        new, held = reservation_of(document), self._history.reservations[document.account_id]
-        if any(
-            new.reservation_id == other.reservation_id
-            for others in self._history.reservations.values()
-            for other in others
-        ):
+        new, spends = reservation_of(document), self._spends_of(document.account_id)
+        if new.reservation_id in self._account_of_reservation:
             raise BadDocument(f"reservation {new.reservation_id} was made before")
         task = self._history.tasks.get(document.task_sha256)
         if task is None:
             raise BadDocument(f"reservation {new.reservation_id} is for a task not in the log")
         # A spend that breaks a rule still counts: what was spent is never understated here.
-        existing = tuple(held)
-        held.append(new)
-        spent = {one.reservation_id for one in existing if one.counts}
-        of_task = self._of_task.setdefault(document.task_sha256, {})
-        of_round = {name for name, number in of_task.items() if number == document.round_id}
-        of_task[new.reservation_id] = document.round_id
-        self._as_reserved[new.reservation_id] = grouped(rules.composed_events(held))
+        alike = spends.alike(new)
+        self._account_of_reservation[new.reservation_id] = document.account_id
+        spends.add(new, standing)
+        self._as_reserved[new.reservation_id] = spends.lifetime.sums
+        of_round = self._of_task.setdefault(document.task_sha256, {}).setdefault(
+            document.round_id, []
+        )
+        spent_on_round = {name for name in of_round if self._counts_on(document.account_id, name)}
+        of_round.append(new.reservation_id)
         check_planned(document, account, task)
-        check_round_is_free(document, spent & of_round)
-        window = standing.in_window(existing)
-        counted = rules.composed_events([*window, new])
-        epsilon = self._accountant.claim(counted, account.target_delta).epsilon
-        self._history.standings[document.account_id] = standing.alerted(epsilon, new.reservation_id)
-        rules.admit(account, existing, new, self._accountant.claim, window)
+        check_round_is_free(document, spent_on_round)
+        epsilon = self._running(spends.window(standing), account)
+        # Confirmed along the way, so that a commit may state it.
+        self._running(spends.lifetime, account)
+        standing = standing.alerted(epsilon, new.reservation_id)
+        self._history.standings[document.account_id] = standing
+        rules.find_replay(alike, new)
+        own = spends.window_of(new.purpose, standing)
+        rules.check_caps(account, new.purpose, epsilon, lambda: self._running(own, account))
 
     def _commit(self, entry: GovernanceEntry) -> None:
         document = CommitDocument.from_json(entry.body)
-        held, place = self._held(document.reservation_id)
-        account = self._known_account(held[place].account_id).account
-        claim = self._accountant.claim(rules.composed_events(held), account.target_delta)
-        if held[place].state is not ReservationState.RESERVED:
-            raise BadDocument(f"reservation {document.reservation_id} is {held[place].state}")
-        held[place] = rules.commit(held[place], document.release_sha256)
-        events = self._as_reserved[document.reservation_id]
-        as_reserved = self._accountant.claim(events, account.target_delta).epsilon
+        spends, held = self._held(document.reservation_id)
+        standing = self._known_account(held.account_id)
+        account = standing.account
+        now = self._running(spends.lifetime, account)
+        if held.state is not ReservationState.RESERVED:
+            raise BadDocument(f"reservation {document.reservation_id} is {held.state}")
+        spends.settle(rules.commit(held, document.release_sha256), standing)
+        sums = self._as_reserved[document.reservation_id]
+        as_reserved = self._accountant.figure(sums, account.target_delta)
         if document.target_delta != account.target_delta or not (
-            same_epsilon(document.epsilon, as_reserved)
-            or same_epsilon(document.epsilon, claim.epsilon)
+            same_epsilon(document.epsilon, as_reserved) or same_epsilon(document.epsilon, now)
         ):
             raise BadDocument(
                 f"states epsilon {document.epsilon!r} at delta {document.target_delta!r}; the "
-                f"reservations before it give {claim.epsilon!r} at {account.target_delta!r}"
+                f"reservations before it give {now!r} at {account.target_delta!r}"
             )
 
     def _abort(self, entry: GovernanceEntry) -> None:
         document = AbortDocument.from_json(entry.body)
-        held, place = self._held(document.reservation_id)
-        if held[place].state is not ReservationState.RESERVED:
-            raise BadDocument(f"reservation {document.reservation_id} is {held[place].state}")
-        held[place] = rules.abort(held[place])
+        spends, held = self._held(document.reservation_id)
+        if held.state is not ReservationState.RESERVED:
+            raise BadDocument(f"reservation {document.reservation_id} is {held.state}")
+        spends.settle(rules.abort(held), self._known_account(held.account_id))
 
     def _round(self, entry: GovernanceEntry) -> None:
         record = RoundRecord.from_json(entry.body)
@@ -236,12 +242,21 @@ class _Replay:
             check_unpaid_release(release, task, recorded)
             return
         account = self._known_account(task.budget_account).account
-        held = {one.reservation_id: one for one in self._history.reservations[account.account_id]}
-        committed = {name for name, one in held.items() if one.state is ReservationState.COMMITTED}
-        counting = {name for name, one in held.items() if one.counts}
-        of_task = counting.intersection(self._of_task.get(release.task_sha256, {}))
+        spends = self._spends_of(account.account_id)
+        named = {
+            name: spends.get(name)
+            for name in release.reservations
+            if self._account_of_reservation.get(name) == account.account_id
+        }
+        committed = {n for n, one in named.items() if one.state is ReservationState.COMMITTED}
+        of_task = {
+            name
+            for some in self._of_task.get(release.task_sha256, {}).values()
+            for name in some
+            if self._counts_on(account.account_id, name)
+        }
         check_release(release, task, committed, of_task)
-        paid = [event for name in release.reservations for event in held[name].events]
+        paid = [event for name in release.reservations for event in named[name].events]
         if release.epsilon is None or release.target_delta is None:
             raise BadDocument(f"release {release.version}: expected epsilon and delta")
         # At its own delta, which is its task's: the account's may have been changed since.
@@ -283,9 +298,25 @@ class _Replay:
             raise BadDocument(f"budget account {account_id} was not opened before")
         return standing
 
-    def _held(self, reservation_id: str) -> tuple[list[Reservation], int]:
-        for held in self._history.reservations.values():
-            for place, one in enumerate(held):
-                if one.reservation_id == reservation_id:
-                    return held, place
-        raise BadDocument(f"reservation {reservation_id} was not made before")
+    def _spends_of(self, account_id: str) -> ReplayedSpends:
+        found = self._spends.get(account_id)
+        if found is None:
+            held = self._history.reservations[account_id]
+            found = ReplayedSpends(held, self._history.standings[account_id])
+            self._spends[account_id] = found
+        return found
+
+    def _held(self, reservation_id: str) -> tuple[ReplayedSpends, Reservation]:
+        account_id = self._account_of_reservation.get(reservation_id)
+        if account_id is None:
+            raise BadDocument(f"reservation {reservation_id} was not made before")
+        spends = self._spends_of(account_id)
+        return spends, spends.get(reservation_id)
+
+    def _counts_on(self, account_id: str, reservation_id: str) -> bool:
+        """Say whether a reservation is of this account, and counts."""
+        _, held = self._held(reservation_id)
+        return held.account_id == account_id and held.counts
+
+    def _running(self, composition: RunningComposition, account: BudgetAccount) -> float:
+        return self._accountant.running_epsilon(composition, account.target_delta)

@@ -34,7 +34,7 @@ from tacit.privacy.state_map import StateMap
 from tacit.privacy.task import TaskManifest
 from tacit.privacy.tiles import tile_paths, verify_tiles
 from tacit.privacy.trust import CLAIMS, claim_context
-from tacit.server.budget.accountant import Accountant
+from tacit.server.budget.accountant import CONFIRMED_IN_REPLAY, Accountant
 from tacit.server.errors import VerificationFailed
 from tacit.server.ledger.contents import (
     CHECKPOINT_FILE,
@@ -122,7 +122,7 @@ def verify_contents(
         for index, data in enumerate(contents.logs[CONSENT].entries)
         if len(data) != LEAF_BYTES or data[:1] != LEAF_VERSION
     )
-    accountant = Accountant(compose or available_accountant())
+    accountant = replaying_accountant(compose)
     history = replay_governance(contents.logs[GOVERNANCE].entries, contents.keys, accountant)
     findings.extend(history.findings)
     rederived = _check_map(history, contents, trees[CONSENT], findings)
@@ -180,6 +180,11 @@ def _release(release: ReleaseManifest, task: TaskManifest, accountant: Accountan
         release.target_delta,
         context,
     )
+
+
+def replaying_accountant(compose: Compose | None = None) -> Accountant:
+    """Return an accountant for one whole log; by default with every cross-check installed here."""
+    return Accountant(compose or available_accountant(), CONFIRMED_IN_REPLAY)
 
 
 def available_accountant() -> Compose:
