@@ -26,7 +26,7 @@ from tacit.client.guardrails.masks import Removals
 from tacit.client.installed import InstalledRelease
 from tacit.client.moment import ItemFilter, Moment
 from tacit.client.profile import History
-from tacit.client.slate import POOL, Exploration, Slate, fill
+from tacit.client.slate import POOL, Exploration, Slate, fill, unlike
 from tacit.client.sources import Sources
 from tacit.privacy.arrays import unpack_arrays
 from tacit.privacy.errors import PrivacyError
@@ -58,6 +58,7 @@ class Request:
     exclude: tuple[str, ...] = ()
     promote: tuple[str, ...] = ()
     diversity: float = 0.3
+    serendipity: float = 0.0
     candidates: tuple[str, ...] | None = None
     exploration: Exploration | None = None
 
@@ -100,7 +101,7 @@ class Decider:
         """Fill a slate, give reasons, and write the record.
 
         Raises:
-            BadEvent: if `k` is below 1 or `diversity` out of range.
+            BadEvent: if `k` is below 1, or `diversity` or `serendipity` out of range.
         """
         started_ns = time.perf_counter_ns()
         if request.k < 1:
@@ -130,6 +131,11 @@ class Decider:
             exploration=request.exploration,
             uniforms=self._uniforms,
             promoted=_promoted(catalogue, scored, request.promote),
+            serendipity=request.serendipity,
+            unexpected=lambda items: unlike(
+                similarity_vectors(installed.model, moment.categories, items),
+                similarity_vectors(installed.model, moment.categories, moment.past.items),
+            ),
         )
         items = _items(moment, scored, slate)
         removed = _removed_candidates(scored, removals)
@@ -187,6 +193,7 @@ class Decider:
         policy: GuardrailPolicy,
         permitted: Collection[str],
         now_ms: int,
+        about: str | None = None,
     ) -> Question | None:
         """Pick the question whose answer would tell most; see `tacit.client.questions`."""
         from tacit.client.questions import next_question
@@ -203,7 +210,9 @@ class Decider:
             for name in rule.categories
         }
         skip = now.stated_categories | now.disliked_categories | sensitive
-        return next_question(catalogue, moment.categories, moment.past, installed.model, skip)
+        return next_question(
+            catalogue, moment.categories, moment.past, installed.model, skip, about
+        )
 
     def installed(self, catalogue: Catalogue) -> _Installed:
         """Return the installed ranking, decoded; an empty one if none is for this catalogue."""
