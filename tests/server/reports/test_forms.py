@@ -105,6 +105,10 @@ def test_the_page_can_be_read_without_seeing_it(year: VerifiedLedger, place: int
     headings = [a for tag, a in page.tags if tag == "th"]
     assert headings
     assert all(a.get("scope") in ("row", "col") for a in headings)
+    sections: Any = documents(year)[place].to_json()["sections"]
+    for section in sections:
+        for block in section["blocks"]:
+            assert all(column["name"] for column in block.get("columns", ()))
 
 
 def test_equal_ledgers_and_dates_give_equal_bytes(year: VerifiedLedger) -> None:
@@ -186,8 +190,8 @@ def test_no_name_becomes_markup_of_a_drawing(hostile_text: str) -> None:
     assert any("alert(1)" in (element.text or "") for element in root.iter())
     for element in root.iter():
         for name in element.attrib:
-            assert not name.startswith("on")
-            assert name.rpartition("}")[2] not in ("href", "style")
+            assert not name.startswith(("on", "aria-"))
+            assert name.rpartition("}")[2] not in ("href", "style", "role")
 
 
 @pytest.mark.parametrize("address", ["https://example.org/x.json", "file:///etc/passwd"])

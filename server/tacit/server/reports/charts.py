@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
+from xml.etree import ElementTree
 
 _VERSION = "5.21"
 """Of Vega-Lite, so that another release of the library draws the same."""
@@ -38,7 +39,8 @@ _LOOK: dict[str, Any] = {
     "text": {"fontSize": 11, "color": INK},
     "rule": {"color": INK},
 }
-_ID = re.compile(r'\bid="([A-Za-z]+\d+)"')
+_REFERENCE = re.compile(r"url\(#([^)]+)\)")
+ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
 
 
 def draw(specification: Mapping[str, Any], name: str = "chart") -> str:
@@ -56,14 +58,22 @@ def draw(specification: Mapping[str, Any], name: str = "chart") -> str:
         ValueError: The specification is none of Vega-Lite's, or names data outside of it.
     """
     _check_stands_alone(specification)
-    svg = _drawn(json.dumps(specification, sort_keys=True, ensure_ascii=False))
+    root = ElementTree.fromstring(
+        _drawn(json.dumps(specification, sort_keys=True, ensure_ascii=False))
+    )
+    ids = [value for element in root.iter() if (value := element.get("id"))]
     # The library counts ids over the life of the process; here they go by their order.
-    for place, found in enumerate(dict.fromkeys(_ID.findall(svg))):
-        mine = f"{name}-part-{place}"
-        svg = svg.replace(f'id="{found}"', f'id="{mine}"').replace(
-            f"url(#{found})", f"url(#{mine})"
-        )
-    return svg
+    mine = {found: f"{name}-part-{place}" for place, found in enumerate(dict.fromkeys(ids))}
+    for element in root.iter():
+        for attribute, value in list(element.attrib.items()):
+            if attribute == "role" or attribute.startswith("aria-"):
+                # The page names the drawing as a whole; its parts have no names to be read out.
+                del element.attrib[attribute]
+            elif attribute == "id":
+                element.set(attribute, mine[value])
+            else:
+                element.set(attribute, _REFERENCE.sub(lambda m: f"url(#{mine[m[1]]})", value))
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def _check_stands_alone(part: object) -> None:

@@ -118,7 +118,7 @@ def _standing(statement: AccountStatement, period: Period) -> Table:
     ]
     return Table(
         "Where the account stood",
-        (("", False), ("at the start", True), ("at the end", True)),
+        (("figure", False), ("at the start", True), ("at the end", True)),
         tuple(rows),
         "Nothing.",
     )
