@@ -33,6 +33,9 @@ CONSENT = "consent"
 
 _ADD_LEAF = insert(leaves)
 _ADD_CHECKPOINT = insert(checkpoints)
+_CHECKPOINT = select(checkpoints.c.note).where(
+    checkpoints.c.log == bindparam("of"), checkpoints.c.size == bindparam("at")
+)
 _COSIGN = (
     update(checkpoints)
     .where(checkpoints.c.log == bindparam("of"), checkpoints.c.size == bindparam("at"))
@@ -329,9 +332,11 @@ class Logs:
                 log.cosigning.close()
 
     def _keep(self, name: str, size: int, note: bytes) -> None:
-        """Store a cosigned checkpoint in place of the one signed by this node alone."""
+        """Store a cosigned checkpoint, unless the one that is there has more cosignatures."""
         with self.database.writing() as connection:
-            connection.execute(_COSIGN, {"of": name, "at": size, "cosigned": note})
+            stored = connection.execute(_CHECKPOINT, {"of": name, "at": size}).scalar_one_or_none()
+            if stored is not None and len(stored.splitlines()) <= len(note.splitlines()):
+                connection.execute(_COSIGN, {"of": name, "at": size, "cosigned": note})
 
     @contextmanager
     def writing(self) -> Generator[Connection]:

@@ -38,11 +38,12 @@ NAMES = (
 )
 
 
-def append(deployment: Any, device: Any, data: bytes, signature: bytes) -> Any:
+def append(
+    deployment: Any, device: Any, data: bytes, signature: bytes, now_ms: int | None = None
+) -> Any:
     node = deployment.node
-    return node.consent.append(
-        device.key.key_id, device.key.public_key, data, signature, 0, node.now_ms()
-    )
+    now_ms = node.now_ms() if now_ms is None else now_ms
+    return node.consent.append(device.key.key_id, device.key.public_key, data, signature, 0, now_ms)
 
 
 def grants(deployment: Any, device: Any) -> bool:
@@ -82,7 +83,7 @@ def attack(module: Any, deployment: Any, count: int, seed: int) -> Counter[str]:
             data, signature = module.CONSENT_ATTACKS[name](world)
             assert (data, signature) != world.signed(control)
             try:
-                append(deployment, device, data, signature)
+                append(deployment, device, data, signature, world.now_ms)
             except (PrivacyError, Refused):
                 pass
             else:
