@@ -26,6 +26,7 @@ from tacit.server.ledger.erasure import ErasureStore
 from tacit.server.ledger.governance import KIND_ROLES, GovernanceStore
 from tacit.server.ledger.keys import publish_keys
 from tacit.server.ledger.log import Logs
+from tacit.server.ledger.retraining import RetrainingStore
 from tacit.server.registry import BlobStore, DeviceRegistry
 from tacit.v1.auth_pb2 import SignedRequest
 from tacit.v1.budget_pb2 import BudgetEntryRequest
@@ -48,7 +49,8 @@ class LedgerNode:
     Attributes:
         database, logs, anchor: where everything is stored, and what is remembered of it elsewhere.
         signed_keys: what `keys.json` holds.
-        consent, consent_map, erasure, governance, budget, registry, blobs, accountant: the stores.
+        consent, consent_map, erasure, retraining, governance, budget, registry, blobs, accountant:
+            the stores.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class LedgerNode:
             self.consent.fill_map()
             self.consent_map = ConsentMap(self.logs, key, now_ms())
             self.erasure = ErasureStore(self.logs, key, random_bytes, self.registry.forget)
+            self.retraining = RetrainingStore(self.logs, key)
             officers = AccountGovernance(self.logs, officers_of(config.principals), now_ms)
             self.governance = GovernanceStore(self.logs, self.blobs, self.accountant, officers)
             self.budget = BudgetStore(self.logs, self.accountant)
