@@ -59,8 +59,9 @@ def run(device: Personalizer, session: DeviceSession, *, token: str | None = Non
     """Run the steps of one session: enrol, push consents, contribute, pull the releases.
 
     An erasure the person asked for goes first, and ends the session: the device that would go on is
-    no more. One that was erased and is enrolled nowhere learns what became of its contributions. Then withdrawals, so they hold before anything else is asked. A refused offer is
-    reported and does not keep the device from a new release; a rollback stops everything.
+    no more. One that was erased and is enrolled nowhere learns what became of its contributions.
+    Then withdrawals, so they hold before anything else is asked. A refused offer is reported and
+    does not keep the device from a new release; a rollback stops everything.
     """
     wall_s, cpu_s = time.perf_counter(), time.thread_time()
     device_id = device.device_id

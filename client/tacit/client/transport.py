@@ -208,7 +208,7 @@ class GrpcServers:
         return _logged(reply.release) if reply.HasField("release") else None
 
     def get_retrainings(self, population: str, known_size: int, after: int) -> RetrainingAnswer:
-        """Ask the ledger, under no name, for retrainings whose release has such an index or more."""
+        """Ask, under no name, for retrainings whose release has index `after` or more."""
         request = ledger_pb2.GetRetrainingsRequest(
             population=population, known_size=known_size, after=after
         )

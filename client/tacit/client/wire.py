@@ -157,5 +157,5 @@ class Servers(Protocol):
         ...
 
     def get_retrainings(self, population: str, known_size: int, after: int) -> RetrainingAnswer:
-        """Ask the ledger, under no name, for retrainings whose release has such an index or more."""
+        """Ask, under no name, for retrainings whose release has index `after` or more."""
         ...

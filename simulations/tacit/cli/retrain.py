@@ -60,7 +60,7 @@ def retrain(
     """
     if (coordinator is None) != (out is None):
         raise click.UsageError("expected --coordinator and --out together")
-    before = _read(coordinator, out)
+    before = _read(coordinator, out, population)
     with officer_client(state, ledger, ca, key) as (client, _):
         index, entry = client.retrain(population, kind, reason)
     announced = Retraining.from_json(entry.body)
@@ -84,16 +84,21 @@ def retrain(
         )
 
 
-def _read(coordinator: Path | None, out: Path | None) -> CoordinatorConfig | None:
+def _read(coordinator: Path | None, out: Path | None, population: str) -> CoordinatorConfig | None:
     """Read the configuration first: nothing is announced that could not be carried out."""
     if coordinator is None or out is None:
         return None
     if out.exists():
         raise click.ClickException(f"{out}: expected a new file; a configuration is not replaced")
     try:
-        return CoordinatorConfig.load(coordinator)
+        config = CoordinatorConfig.load(coordinator)
     except BadConfig as error:
         raise click.ClickException(str(error)) from None
+    if config.population != population:
+        raise click.ClickException(
+            f"{coordinator}: expected a task of population {population}, got {config.population}"
+        )
+    return config
 
 
 def _write(before: CoordinatorConfig, announced: Retraining, out: Path) -> None:
