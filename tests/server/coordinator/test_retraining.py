@@ -59,6 +59,7 @@ class History:
         self.devices: dict[int, Any] = {}
         self.user_of: dict[str, int] = {}
         self.asked = 0
+        self.task: TaskManifest
 
     def enrol(self, *users: int) -> None:
         for user in users:
@@ -76,7 +77,7 @@ class History:
         total = integer_round_sum(
             _of(self.data.profiles(), users),
             self.task.round_plan(header.round_id),
-            unpack_arrays(request.context, 1 << 24),
+            dict[str, Any](unpack_arrays(request.context, 1 << 24)),
             [hashlib.sha256(b"user %d" % user).digest() for user in users],
             ROUNDING,
         )
@@ -84,6 +85,7 @@ class History:
 
     def config(self, name: str, base: int = 0) -> CoordinatorConfig:
         features = self.directory / "features.npz"
+        assert self.data.features is not None
         features.write_bytes(pack_arrays({"features": self.data.features}))
         return CoordinatorConfig(
             state_dir=str(self.directory / name),
