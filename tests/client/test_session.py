@@ -45,6 +45,7 @@ from tacit.client.wire import (
     CheckIn,
     ErasureAnswer,
     LoggedEntry,
+    RetrainingAnswer,
     RoundOffer,
     StateProof,
     Traffic,
@@ -320,6 +321,9 @@ class World:
     def get_release(self, population: str, known_size: int, kind: str) -> LoggedEntry | None:
         released = self.released.get(self.answer_kind or kind)
         return None if released is None else self.logged(released, known_size)
+
+    def get_retrainings(self, population: str, known_size: int, after: int) -> RetrainingAnswer:
+        return RetrainingAnswer(())
 
 
 def _id(public_key: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,31 @@ class InstalledReleases:
         for kind in KINDS:
             self._facts.remove(_fact(kind))
 
+    def withdraw(self, versions: Collection[int]) -> bool:
+        """Remove installed releases that were superseded, the one kept for explanations too.
+
+        The device goes on refusing these versions and older ones (`floor`).
+
+        Returns:
+            Whether anything in use was removed.
+        """
+        removed = False
+        for kind in KINDS:
+            held = self.get(kind)
+            if held is not None and held.manifest.version in versions:
+                self._facts.put(_floor(kind), b"%d" % held.manifest.version)
+                self._facts.remove(_fact(kind))
+                removed = True
+        before = self._read(_BEFORE)
+        if before is not None and before.manifest.version in versions:
+            self._facts.remove(_BEFORE)
+        return removed
+
+    def floor(self, kind: str) -> int:
+        """Return the version of a kind that was withdrawn here last; 0 for none."""
+        content = self._facts.get(_floor(kind))
+        return 0 if content is None else int(content)
+
     def put(self, release: InstalledRelease) -> None:
         """Install a release that was verified; on the disk when this returns."""
         manifest = canonical_json(release.manifest.to_json())
@@ -77,6 +103,10 @@ class InstalledReleases:
 
 
 _BEFORE = "release-before"
+
+
+def _floor(kind: str) -> str:
+    return f"release-withdrawn/{kind}"
 
 
 def _fact(kind: str) -> str:

@@ -28,6 +28,8 @@ class RightsReceipt:
         sha256: hex digest of what was handed out; empty where nothing was.
         statement, signature, leaf_receipt: for an erasure, the ledger's signed statement and the
             proof that the consent log commits to it (see `tacit.privacy.erasure`); else empty.
+        retrained: for an erasure, verified proofs of the retrainings that made contributions
+            `retrained-exact` since (see `tacit.client.retrainings`); else empty.
     """
 
     number: int
@@ -40,6 +42,7 @@ class RightsReceipt:
     statement: str = ""
     signature: str = ""
     leaf_receipt: str = ""
+    retrained: str = ""
 
     def to_bytes(self) -> bytes:
         """Encode for sealing."""
@@ -55,13 +58,15 @@ class RightsReceipt:
                 "statement": self.statement,
                 "signature": self.signature,
                 "leaf_receipt": self.leaf_receipt,
+                "retrained": self.retrained,
             }
         )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> RightsReceipt:
         """Decode what `to_bytes` wrote and the store authenticated."""
-        fields = Fields(parse_canonical(data), "rights receipt")
+        document = parse_canonical(data)
+        fields = Fields(document, "rights receipt")
         return cls(
             number=fields.integer("number", 1),
             verb=fields.text("verb"),
@@ -73,6 +78,10 @@ class RightsReceipt:
             statement=fields.text("statement", max_length=1 << 20),
             signature=fields.text("signature"),
             leaf_receipt=fields.text("leaf_receipt", max_length=1 << 20),
+            # Receipts of stores from before there were retrainings lack it.
+            retrained=fields.text("retrained", max_length=1 << 24)
+            if "retrained" in document
+            else "",
         )
 
 

@@ -15,6 +15,7 @@ from tacit.client.errors import (
     ReceiptRefused,
     Rejected,
     ReleaseRefused,
+    RollbackRefused,
 )
 from tacit.client.freshness import Freshness
 from tacit.client.offers import Offer, Standing, accept_offer, permitted_signals
@@ -23,6 +24,7 @@ from tacit.client.personalizer import Personalizer
 from tacit.client.policy import TrustRoots
 from tacit.client.profile import profile
 from tacit.client.releases import accept_release, check_model
+from tacit.client.retrainings import Retrainings
 from tacit.client.statistics import HISTORY_STATISTICS, Batch
 from tacit.client.timeline import permitted_history
 from tacit.client.verification import Checkpoints, verify_entry
@@ -48,6 +50,7 @@ class DeviceSession:
         self._trust = trust
         self._checkpoints = Checkpoints(device.facts)
         self._freshness = Freshness(device.facts, lambda: device.consents, trust)
+        self._retrainings = Retrainings(device.facts, device.releases, device.rights_log, trust)
         self.idle_reason = ""
 
     @property
@@ -280,10 +283,37 @@ class DeviceSession:
         manifest = accept_release(entry, kind, installed, population, catalogue, limit)
         if manifest is None:
             return None
+        if manifest.version <= (floor := self._device.releases.floor(kind)):
+            raise RollbackRefused(
+                f"release: expected a version above {floor}, which was withdrawn, got "
+                f"{manifest.version}"
+            )
         blob = self._servers.fetch_blob(bytes.fromhex(manifest.model_sha256), manifest.model_bytes)
         self._device.releases.put(check_model(manifest, blob, len(catalogue)))
         self._device.reload()
         return manifest.version
+
+    def look_for_retrainings(self) -> None:
+        """Learn which releases were superseded because somebody in them was erased; see `look`.
+
+        A superseded release is removed here and now; `pull_release` brings the one in its place.
+
+        Raises:
+            ReleaseRefused, RollbackRefused: see `Retrainings.look`.
+        """
+        if self._retrainings.look(self._servers, self._population()):
+            self._device.reload()
+
+    def look_after_erasure(self) -> bool:
+        """Learn, as a device that is enrolled nowhere, what became of erased contributions.
+
+        Returns:
+            Whether there was an erasure whose contributions something could have become of.
+        """
+        population = "" if self._device.population is not None else self._retrainings.waiting()
+        if population:
+            self._retrainings.look_unnamed(self._servers, population)
+        return bool(population)
 
     def _push(self, consent: SignedConsent) -> None:
         origin = self._trust.consent_origin

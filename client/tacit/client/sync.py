@@ -59,12 +59,13 @@ def run(device: Personalizer, session: DeviceSession, *, token: str | None = Non
     """Run the steps of one session: enrol, push consents, contribute, pull the releases.
 
     An erasure the person asked for goes first, and ends the session: the device that would go on is
-    no more. Then withdrawals, so they hold before anything else is asked. A refused offer is
-    reported and does not keep the device from a new release; a rollback stops everything.
+    no more. One that was erased and is enrolled nowhere learns what became of its contributions.
+    Then withdrawals, so they hold before anything else is asked. A refused offer is reported and
+    does not keep the device from a new release; a rollback stops everything.
     """
     wall_s, cpu_s = time.perf_counter(), time.thread_time()
     device_id = device.device_id
-    if session.finish_erasure():
+    if session.finish_erasure() or (token is None and session.look_after_erasure()):
         return SyncReport(
             device_id=device_id,
             consents_sent=0,
@@ -89,6 +90,7 @@ def run(device: Personalizer, session: DeviceSession, *, token: str | None = Non
         idle_reason = session.idle_reason
     except OfferRefused as error:
         offer, idle_reason = None, f"declined: {error}"
+    session.look_for_retrainings()  # before a release is used for another day
     pulled = {kind: session.pull_release(kind) for kind in KINDS}  # the ranking first
     installed = {kind: version for kind, version in pulled.items() if version is not None}
     return SyncReport(

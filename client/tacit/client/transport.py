@@ -20,6 +20,7 @@ from tacit.client.wire import (
     CheckIn,
     ErasureAnswer,
     LoggedEntry,
+    RetrainingAnswer,
     RoundOffer,
     StateProof,
     Traffic,
@@ -205,6 +206,26 @@ class GrpcServers:
         stub = self._connection.device_stub
         reply = self._call(lambda: request, lambda r: stub.GetRelease(r, timeout=TIMEOUT_S))
         return _logged(reply.release) if reply.HasField("release") else None
+
+    def get_retrainings(self, population: str, known_size: int, after: int) -> RetrainingAnswer:
+        """Ask, under no name, for retrainings whose release has index `after` or more."""
+        request = ledger_pb2.GetRetrainingsRequest(
+            population=population, known_size=known_size, after=after
+        )
+        stub = self._connection.ledger_stub
+        reply = self._call(lambda: request, lambda r: stub.GetRetrainings(r, timeout=TIMEOUT_S))
+        consistency = tuple(reply.consistency)
+        return RetrainingAnswer(
+            tuple(
+                tuple(
+                    LoggedEntry(
+                        one.entry, one.index, tuple(one.inclusion), reply.checkpoint, consistency
+                    )
+                    for one in retraining.entries
+                )
+                for retraining in reply.retrainings
+            )
+        )
 
     def _sealed(self, method: str, body: Message) -> auth_pb2.SignedRequest:
         content, nonce, now_ms = body.SerializeToString(), os.urandom(NONCE_BYTES), self._clock_ms()

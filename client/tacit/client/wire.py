@@ -86,6 +86,18 @@ class ErasureAnswer:
     receipt: Receipt
 
 
+@dataclass(frozen=True, slots=True)
+class RetrainingAnswer:
+    """Which retrainings of a population are done, nothing in it verified yet.
+
+    Attributes:
+        retrainings: for each, the announcement, the task, its release, then a release and its task
+            for each base; all under one checkpoint.
+    """
+
+    retrainings: tuple[tuple[LoggedEntry, ...], ...]
+
+
 @dataclass(slots=True)
 class Traffic:
     """Payload bytes of one session, without TLS and HTTP/2 framing."""
@@ -142,4 +154,8 @@ class Servers(Protocol):
 
     def get_release(self, population: str, known_size: int, kind: str) -> LoggedEntry | None:
         """Ask for the newest release of a kind."""
+        ...
+
+    def get_retrainings(self, population: str, known_size: int, after: int) -> RetrainingAnswer:
+        """Ask, under no name, for retrainings whose release has index `after` or more."""
         ...

@@ -118,6 +118,15 @@ class Fields:
             raise BadDocument(f"{self._what}.{name}: expected a list of strings")
         return tuple(cast(list[str], value))
 
+    def integers(self, name: str, minimum: int) -> tuple[int, ...]:
+        """Take a list of integers of at least `minimum`."""
+        value = self._take(name)
+        if not isinstance(value, list) or not all(
+            isinstance(v, int) and not isinstance(v, bool) and v >= minimum for v in value
+        ):
+            raise BadDocument(f"{self._what}.{name}: expected a list of integers from {minimum} on")
+        return tuple(cast(list[int], value))
+
     def objects(self, name: str) -> tuple[dict[str, Json], ...]:
         """Take a list of objects."""
         value = self._take(name)

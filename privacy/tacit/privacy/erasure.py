@@ -12,6 +12,11 @@ Labels of a past contribution, in the words of LEDGER.md:
     dp-bounded   it is, or may be, in a noised sum; what that says of a person is bounded by (ε, δ)
     unbounded    it is, or may be, in a sum without noise (trust level consent-only): nothing bounds
                  what that says
+    retrained-exact  no release in force is a function of it: what rested on it was superseded by a
+                 release trained without the person (`tacit.privacy.retraining`)
+
+The first statement never says the last: it is what a device concludes later, from entries of the
+governance log that it has verified. What the statement said stays true of its time.
 
 The ledger does not know who took part in a round, and does not learn to remember it: the device
 lists its rounds in the request, and they leave no trace but in the statement it gets back. A round
@@ -31,10 +36,13 @@ from tacit.privacy.errors import BadDocument
 STOPPED = "stopped"
 DP_BOUNDED = "dp-bounded"
 UNBOUNDED = "unbounded"
+RETRAINED_EXACT = "retrained-exact"
 LABELS = (STOPPED, DP_BOUNDED, UNBOUNDED)
 MAX_ROUNDS = 10_000
 """Most past rounds one request may list."""
 
+_STATEMENT_TYPE = "tacit.erasure-statement/2"
+_FIRST_STATEMENT_TYPE = "tacit.erasure-statement/1"  # names no population and no releases
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -122,6 +130,10 @@ class ErasureStatement:
             every round in full; ε is 0 where there are none. The neighbours
             are add/remove where all are of level `central`, replace where all are of level `local`,
             zero-out where there are both (`tacit.privacy.trust.level_and_relation`).
+        population: whose tasks these rounds are of; empty where there are none, and in statements
+            from before it was part of them (`tacit.erasure-statement/1`).
+        releases: versions in force, at the time, that rest on rounds not stopped: what a retraining
+            would supersede.
     """
 
     request_sha256: str
@@ -129,13 +141,15 @@ class ErasureStatement:
     rounds: tuple[LabelledRound, ...]
     epsilon: float
     target_delta: float
+    population: str = ""
+    releases: tuple[int, ...] = ()
 
     SIGNING_CONTEXT: ClassVar[str] = "erasure-statement"
 
     def to_json(self) -> dict[str, Json]:
         """Return the statement as a document."""
         return {
-            "type": "tacit.erasure-statement/1",
+            "type": _STATEMENT_TYPE,
             "request_sha256": self.request_sha256,
             "erased_at_ms": self.erased_at_ms,
             "rounds": cast(
@@ -152,6 +166,8 @@ class ErasureStatement:
             "from_now_on": STOPPED,
             "epsilon": encode_real(self.epsilon),
             "target_delta": encode_real(self.target_delta),
+            "population": self.population,
+            "releases": list(self.releases),
         }
 
     def to_bytes(self) -> bytes:
@@ -162,8 +178,9 @@ class ErasureStatement:
     def from_json(cls, document: Mapping[str, Json]) -> ErasureStatement:
         """Parse and validate; raises `BadDocument`."""
         fields = Fields(document, "erasure statement")
-        if fields.text("type") != "tacit.erasure-statement/1":
-            raise BadDocument("erasure statement.type: expected 'tacit.erasure-statement/1'")
+        version = fields.text("type")
+        if version not in (_STATEMENT_TYPE, _FIRST_STATEMENT_TYPE):
+            raise BadDocument(f"erasure statement.type: expected {_STATEMENT_TYPE!r}")
         rounds: list[LabelledRound] = []
         for one in fields.objects("rounds"):
             inner = Fields(one, "erasure statement.rounds")
@@ -183,6 +200,8 @@ class ErasureStatement:
             rounds=tuple(rounds),
             epsilon=fields.real("epsilon", above=-1.0),
             target_delta=fields.real("target_delta", above=-1.0, at_most=1.0),
+            population=fields.text("population") if version == _STATEMENT_TYPE else "",
+            releases=fields.integers("releases", 1) if version == _STATEMENT_TYPE else (),
         )
         fields.done()
         return statement

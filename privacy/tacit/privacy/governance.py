@@ -29,6 +29,7 @@ KINDS = (
     "release",
     "audit",
     "consent.map",
+    "retraining",
 )
 
 

@@ -112,6 +112,8 @@ class ReleaseManifest:
         trust_level: the level of its task.
         statement: what is said beside ε; None at `consent-only`, and in releases from before it was
             part of them, whose documents name no level either and are `central`.
+        supersedes: versions that this release replaces, because they rest on someone who was erased
+            (`tacit.privacy.retraining`); increasing, each below `version`. Devices stop using them.
     """
 
     population: str
@@ -127,6 +129,7 @@ class ReleaseManifest:
     kind: str = RANKING
     trust_level: str = CENTRAL
     statement: ReleaseStatement | None = None
+    supersedes: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         """Return the manifest as the governance log holds it."""
@@ -151,6 +154,8 @@ class ReleaseManifest:
             document["trust_level"] = self.trust_level
         if self.kind != RANKING:
             document["kind"] = self.kind
+        if self.supersedes:
+            document["supersedes"] = list(self.supersedes)
         return document
 
     @classmethod
@@ -178,8 +183,12 @@ class ReleaseManifest:
             kind=_kind(fields) if "kind" in document else RANKING,
             trust_level=level,
             statement=ReleaseStatement.take(fields) if states_level and charged else None,
+            supersedes=fields.integers("supersedes", 1) if "supersedes" in document else (),
         )
         fields.done()
+        named = [*manifest.supersedes, manifest.version]
+        if named != sorted(set(named)) or ("supersedes" in document and len(named) == 1):
+            raise BadDocument("release.supersedes: expected increasing versions below its own")
         return manifest
 
 

@@ -8,6 +8,7 @@ which is signed by the coordinator and included in the governance log.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, cast
@@ -33,6 +34,8 @@ MAX_INTEGER_NORM = 32_767
 
 MAX_LOCAL_COHORT = 1 << 31
 """Sums of so many noised contributions of 32-bit integers stay within 64 bits."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,8 @@ class TaskManifest:
         catalogue_sha256: hex digest of the public catalogue whose item order indexes the vectors.
         issued_at_ms, expires_at_ms: Unix milliseconds.
         base_release: version of the release this task continues from; 0 for none.
+        retrains: hex digest of the retraining (`tacit.privacy.retraining`) that this task carries
+            out; empty for any other task.
     """
 
     task_id: str
@@ -140,6 +145,7 @@ class TaskManifest:
     issued_at_ms: int
     expires_at_ms: int
     base_release: int
+    retrains: str = ""
 
     def to_json(self) -> dict[str, Json]:
         """Return the manifest as the governance log holds it; what a level lacks is left out."""
@@ -170,6 +176,8 @@ class TaskManifest:
             document["target_delta"] = encode_real(self.target_delta)
         if self.budget_account:
             document["budget_account"] = self.budget_account
+        if self.retrains:
+            document["retrains"] = self.retrains
         return document
 
     @classmethod
@@ -202,6 +210,7 @@ class TaskManifest:
             issued_at_ms=fields.integer("issued_at_ms", 0),
             expires_at_ms=fields.integer("expires_at_ms", 0),
             base_release=fields.integer("base_release", 0),
+            retrains=fields.text("retrains", max_length=64) if "retrains" in document else "",
         )
         fields.done()
         manifest.check()
@@ -229,6 +238,8 @@ class TaskManifest:
             raise BadDocument("task.expires_at_ms: expected a time after issued_at_ms")
         if not self.signals:
             raise BadDocument("task.signals: expected at least one signal")
+        if self.retrains and not _DIGEST.fullmatch(self.retrains):
+            raise BadDocument("task.retrains: expected 64 lower-case hex digits, or no such field")
 
     def _check_level(self) -> None:
         """Check what a trust level asks of the figures, or forbids."""

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from tacit.v1 import auth_pb2 as tacit_dot_v1_dot_auth__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tacit/v1/ledger.proto\x12\x08tacit.v1\x1a\x13tacit/v1/auth.proto\"g\n\x0bLoggedEntry\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x11\n\tinclusion\x18\x03 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x04 \x01(\x0c\x12\x13\n\x0b\x63onsistency\x18\x05 \x03(\x0c\"@\n\x0c\x45nrolRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\r\n\x05proof\x18\x03 \x01(\x0c\"3\n\nEnrolReply\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x12\n\npopulation\x18\x02 \x01(\t\"R\n\x14\x41ppendConsentRequest\x12\r\n\x05\x65vent\x18\x01 \x01(\x0c\x12\x17\n\x0f\x65vent_signature\x18\x02 \x01(\x0c\x12\x12\n\nknown_size\x18\x03 \x01(\x04\"s\n\x0e\x43onsentReceipt\x12\x16\n\x0e\x63ommitment_key\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x11\n\tinclusion\x18\x03 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x04 \x01(\x0c\x12\x13\n\x0b\x63onsistency\x18\x05 \x03(\x0c\"F\n\x14GetCheckpointRequest\x12\x1a\n\x03log\x18\x01 \x01(\x0e\x32\r.tacit.v1.Log\x12\x12\n\nknown_size\x18\x02 \x01(\x04\"=\n\x12GetCheckpointReply\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\x13\n\x0b\x63onsistency\x18\x02 \x03(\x0c\"1\n\x11GetEntriesRequest\x12\r\n\x05start\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\"\n\x0fGetEntriesReply\x12\x0f\n\x07\x65ntries\x18\x01 \x03(\x0c\":\n\x15GetLoggedEntryRequest\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x12\n\nknown_size\x18\x02 \x01(\x04\"(\n\x17\x41ppendGovernanceRequest\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\"&\n\x15\x41ppendGovernanceReply\x12\r\n\x05index\x18\x01 \x01(\x04\">\n\x17GetConsentStatesRequest\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12\x12\n\ndevice_ids\x18\x02 \x03(\t\"}\n\x0c\x43onsentState\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\x12\n\npopulation\x18\x03 \x01(\t\x12\x0f\n\x07granted\x18\x04 \x01(\x08\x12\x0f\n\x07signals\x18\x05 \x03(\t\x12\x10\n\x08sequence\x18\x06 \x01(\x04\"R\n\x15GetConsentStatesReply\x12&\n\x06states\x18\x01 \x03(\x0b\x32\x16.tacit.v1.ConsentState\x12\x11\n\tmap_epoch\x18\x02 \x01(\x04\"J\n\x14GetStateProofRequest\x12\x12\n\nknown_size\x18\x01 \x01(\x04\x12\x10\n\x08\x63overing\x18\x02 \x01(\x04\x12\x0c\n\x04keys\x18\x03 \x03(\x0c\"J\n\x12GetStateProofReply\x12$\n\x05\x65poch\x18\x01 \x01(\x0b\x32\x15.tacit.v1.LoggedEntry\x12\x0e\n\x06proofs\x18\x02 \x03(\x0c\"b\n\x0c\x45raseRequest\x12\x0f\n\x07request\x18\x01 \x01(\x0c\x12\x19\n\x11request_signature\x18\x02 \x01(\x0c\x12\x12\n\npublic_key\x18\x03 \x01(\x0c\x12\x12\n\nknown_size\x18\x04 \x01(\x04\"g\n\nEraseReply\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x1b\n\x13statement_signature\x18\x02 \x01(\x0c\x12)\n\x07receipt\x18\x03 \x01(\x0b\x32\x18.tacit.v1.ConsentReceipt\"O\n\x13\x43reateTokensRequest\x12\x12\n\npopulation\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x15\n\rexpires_at_ms\x18\x03 \x01(\x03\"#\n\x11\x43reateTokensReply\x12\x0e\n\x06tokens\x18\x01 \x03(\t\"L\n\x14LatestReleaseRequest\x12\x12\n\npopulation\x18\x01 \x01(\t\x12\x12\n\nknown_size\x18\x02 \x01(\x04\x12\x0c\n\x04kind\x18\x03 \x01(\t\"<\n\x12LatestReleaseReply\x12&\n\x07release\x18\x01 \x01(\x0b\x32\x15.tacit.v1.LoggedEntry\"!\n\x0ePutBlobRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"\x1e\n\x0cPutBlobReply\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\" \n\x0eGetBlobRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\"\x1c\n\tBlobChunk\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c*?\n\x03Log\x12\x13\n\x0fLOG_UNSPECIFIED\x10\x00\x12\x12\n\x0eLOG_GOVERNANCE\x10\x01\x12\x0f\n\x0bLOG_CONSENT\x10\x02\x32\x92\x07\n\rLedgerService\x12\x35\n\x05\x45nrol\x12\x16.tacit.v1.EnrolRequest\x1a\x14.tacit.v1.EnrolReply\x12\x42\n\rAppendConsent\x12\x17.tacit.v1.SignedRequest\x1a\x18.tacit.v1.ConsentReceipt\x12\x46\n\rGetStateProof\x12\x17.tacit.v1.SignedRequest\x1a\x1c.tacit.v1.GetStateProofReply\x12\x36\n\x05\x45rase\x12\x17.tacit.v1.SignedRequest\x1a\x14.tacit.v1.EraseReply\x12M\n\rGetCheckpoint\x12\x1e.tacit.v1.GetCheckpointRequest\x1a\x1c.tacit.v1.GetCheckpointReply\x12\x44\n\nGetEntries\x12\x1b.tacit.v1.GetEntriesRequest\x1a\x19.tacit.v1.GetEntriesReply\x12H\n\x0eGetLoggedEntry\x12\x1f.tacit.v1.GetLoggedEntryRequest\x1a\x15.tacit.v1.LoggedEntry\x12M\n\rLatestRelease\x12\x1e.tacit.v1.LatestReleaseRequest\x1a\x1c.tacit.v1.LatestReleaseReply\x12:\n\x07GetBlob\x12\x18.tacit.v1.GetBlobRequest\x1a\x13.tacit.v1.BlobChunk0\x01\x12L\n\x10GetConsentStates\x12\x17.tacit.v1.SignedRequest\x1a\x1f.tacit.v1.GetConsentStatesReply\x12L\n\x10\x41ppendGovernance\x12\x17.tacit.v1.SignedRequest\x1a\x1f.tacit.v1.AppendGovernanceReply\x12:\n\x07PutBlob\x12\x17.tacit.v1.SignedRequest\x1a\x16.tacit.v1.PutBlobReply\x12\x44\n\x0c\x43reateTokens\x12\x17.tacit.v1.SignedRequest\x1a\x1b.tacit.v1.CreateTokensReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tacit/v1/ledger.proto\x12\x08tacit.v1\x1a\x13tacit/v1/auth.proto\"g\n\x0bLoggedEntry\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x11\n\tinclusion\x18\x03 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x04 \x01(\x0c\x12\x13\n\x0b\x63onsistency\x18\x05 \x03(\x0c\"@\n\x0c\x45nrolRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\r\n\x05proof\x18\x03 \x01(\x0c\"3\n\nEnrolReply\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x12\n\npopulation\x18\x02 \x01(\t\"R\n\x14\x41ppendConsentRequest\x12\r\n\x05\x65vent\x18\x01 \x01(\x0c\x12\x17\n\x0f\x65vent_signature\x18\x02 \x01(\x0c\x12\x12\n\nknown_size\x18\x03 \x01(\x04\"s\n\x0e\x43onsentReceipt\x12\x16\n\x0e\x63ommitment_key\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x11\n\tinclusion\x18\x03 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x04 \x01(\x0c\x12\x13\n\x0b\x63onsistency\x18\x05 \x03(\x0c\"F\n\x14GetCheckpointRequest\x12\x1a\n\x03log\x18\x01 \x01(\x0e\x32\r.tacit.v1.Log\x12\x12\n\nknown_size\x18\x02 \x01(\x04\"=\n\x12GetCheckpointReply\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\x13\n\x0b\x63onsistency\x18\x02 \x03(\x0c\"1\n\x11GetEntriesRequest\x12\r\n\x05start\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\"\n\x0fGetEntriesReply\x12\x0f\n\x07\x65ntries\x18\x01 \x03(\x0c\":\n\x15GetLoggedEntryRequest\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x12\n\nknown_size\x18\x02 \x01(\x04\"(\n\x17\x41ppendGovernanceRequest\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\"&\n\x15\x41ppendGovernanceReply\x12\r\n\x05index\x18\x01 \x01(\x04\">\n\x17GetConsentStatesRequest\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12\x12\n\ndevice_ids\x18\x02 \x03(\t\"}\n\x0c\x43onsentState\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\x12\n\npopulation\x18\x03 \x01(\t\x12\x0f\n\x07granted\x18\x04 \x01(\x08\x12\x0f\n\x07signals\x18\x05 \x03(\t\x12\x10\n\x08sequence\x18\x06 \x01(\x04\"R\n\x15GetConsentStatesReply\x12&\n\x06states\x18\x01 \x03(\x0b\x32\x16.tacit.v1.ConsentState\x12\x11\n\tmap_epoch\x18\x02 \x01(\x04\"J\n\x14GetStateProofRequest\x12\x12\n\nknown_size\x18\x01 \x01(\x04\x12\x10\n\x08\x63overing\x18\x02 \x01(\x04\x12\x0c\n\x04keys\x18\x03 \x03(\x0c\"J\n\x12GetStateProofReply\x12$\n\x05\x65poch\x18\x01 \x01(\x0b\x32\x15.tacit.v1.LoggedEntry\x12\x0e\n\x06proofs\x18\x02 \x03(\x0c\"b\n\x0c\x45raseRequest\x12\x0f\n\x07request\x18\x01 \x01(\x0c\x12\x19\n\x11request_signature\x18\x02 \x01(\x0c\x12\x12\n\npublic_key\x18\x03 \x01(\x0c\x12\x12\n\nknown_size\x18\x04 \x01(\x04\"g\n\nEraseReply\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x1b\n\x13statement_signature\x18\x02 \x01(\x0c\x12)\n\x07receipt\x18\x03 \x01(\x0b\x32\x18.tacit.v1.ConsentReceipt\"B\n\x0eRetrainRequest\x12\x12\n\npopulation\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\",\n\x0cRetrainReply\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\x04\"N\n\x15GetRetrainingsRequest\x12\x12\n\npopulation\x18\x01 \x01(\t\x12\x12\n\nknown_size\x18\x02 \x01(\x04\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\x04\">\n\x0bProvedEntry\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x11\n\tinclusion\x18\x03 \x03(\x0c\"=\n\x13\x43ompletedRetraining\x12&\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x15.tacit.v1.ProvedEntry\"r\n\x13GetRetrainingsReply\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\x13\n\x0b\x63onsistency\x18\x02 \x03(\x0c\x12\x32\n\x0bretrainings\x18\x03 \x03(\x0b\x32\x1d.tacit.v1.CompletedRetraining\"O\n\x13\x43reateTokensRequest\x12\x12\n\npopulation\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x15\n\rexpires_at_ms\x18\x03 \x01(\x03\"#\n\x11\x43reateTokensReply\x12\x0e\n\x06tokens\x18\x01 \x03(\t\"L\n\x14LatestReleaseRequest\x12\x12\n\npopulation\x18\x01 \x01(\t\x12\x12\n\nknown_size\x18\x02 \x01(\x04\x12\x0c\n\x04kind\x18\x03 \x01(\t\"<\n\x12LatestReleaseReply\x12&\n\x07release\x18\x01 \x01(\x0b\x32\x15.tacit.v1.LoggedEntry\"!\n\x0ePutBlobRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"\x1e\n\x0cPutBlobReply\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\" \n\x0eGetBlobRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\"\x1c\n\tBlobChunk\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c*?\n\x03Log\x12\x13\n\x0fLOG_UNSPECIFIED\x10\x00\x12\x12\n\x0eLOG_GOVERNANCE\x10\x01\x12\x0f\n\x0bLOG_CONSENT\x10\x02\x32\xa0\x08\n\rLedgerService\x12\x35\n\x05\x45nrol\x12\x16.tacit.v1.EnrolRequest\x1a\x14.tacit.v1.EnrolReply\x12\x42\n\rAppendConsent\x12\x17.tacit.v1.SignedRequest\x1a\x18.tacit.v1.ConsentReceipt\x12\x46\n\rGetStateProof\x12\x17.tacit.v1.SignedRequest\x1a\x1c.tacit.v1.GetStateProofReply\x12\x36\n\x05\x45rase\x12\x17.tacit.v1.SignedRequest\x1a\x14.tacit.v1.EraseReply\x12P\n\x0eGetRetrainings\x12\x1f.tacit.v1.GetRetrainingsRequest\x1a\x1d.tacit.v1.GetRetrainingsReply\x12M\n\rGetCheckpoint\x12\x1e.tacit.v1.GetCheckpointRequest\x1a\x1c.tacit.v1.GetCheckpointReply\x12\x44\n\nGetEntries\x12\x1b.tacit.v1.GetEntriesRequest\x1a\x19.tacit.v1.GetEntriesReply\x12H\n\x0eGetLoggedEntry\x12\x1f.tacit.v1.GetLoggedEntryRequest\x1a\x15.tacit.v1.LoggedEntry\x12M\n\rLatestRelease\x12\x1e.tacit.v1.LatestReleaseRequest\x1a\x1c.tacit.v1.LatestReleaseReply\x12:\n\x07GetBlob\x12\x18.tacit.v1.GetBlobRequest\x1a\x13.tacit.v1.BlobChunk0\x01\x12L\n\x10GetConsentStates\x12\x17.tacit.v1.SignedRequest\x1a\x1f.tacit.v1.GetConsentStatesReply\x12L\n\x10\x41ppendGovernance\x12\x17.tacit.v1.SignedRequest\x1a\x1f.tacit.v1.AppendGovernanceReply\x12:\n\x07Retrain\x12\x17.tacit.v1.SignedRequest\x1a\x16.tacit.v1.RetrainReply\x12:\n\x07PutBlob\x12\x17.tacit.v1.SignedRequest\x1a\x16.tacit.v1.PutBlobReply\x12\x44\n\x0c\x43reateTokens\x12\x17.tacit.v1.SignedRequest\x1a\x1b.tacit.v1.CreateTokensReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tacit.v1.ledger_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LOG']._serialized_start=1866
-  _globals['_LOG']._serialized_end=1929
+  _globals['_LOG']._serialized_start=2303
+  _globals['_LOG']._serialized_end=2366
   _globals['_LOGGEDENTRY']._serialized_start=56
   _globals['_LOGGEDENTRY']._serialized_end=159
   _globals['_ENROLREQUEST']._serialized_start=161
@@ -72,22 +72,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERASEREQUEST']._serialized_end=1370
   _globals['_ERASEREPLY']._serialized_start=1372
   _globals['_ERASEREPLY']._serialized_end=1475
-  _globals['_CREATETOKENSREQUEST']._serialized_start=1477
-  _globals['_CREATETOKENSREQUEST']._serialized_end=1556
-  _globals['_CREATETOKENSREPLY']._serialized_start=1558
-  _globals['_CREATETOKENSREPLY']._serialized_end=1593
-  _globals['_LATESTRELEASEREQUEST']._serialized_start=1595
-  _globals['_LATESTRELEASEREQUEST']._serialized_end=1671
-  _globals['_LATESTRELEASEREPLY']._serialized_start=1673
-  _globals['_LATESTRELEASEREPLY']._serialized_end=1733
-  _globals['_PUTBLOBREQUEST']._serialized_start=1735
-  _globals['_PUTBLOBREQUEST']._serialized_end=1768
-  _globals['_PUTBLOBREPLY']._serialized_start=1770
-  _globals['_PUTBLOBREPLY']._serialized_end=1800
-  _globals['_GETBLOBREQUEST']._serialized_start=1802
-  _globals['_GETBLOBREQUEST']._serialized_end=1834
-  _globals['_BLOBCHUNK']._serialized_start=1836
-  _globals['_BLOBCHUNK']._serialized_end=1864
-  _globals['_LEDGERSERVICE']._serialized_start=1932
-  _globals['_LEDGERSERVICE']._serialized_end=2846
+  _globals['_RETRAINREQUEST']._serialized_start=1477
+  _globals['_RETRAINREQUEST']._serialized_end=1543
+  _globals['_RETRAINREPLY']._serialized_start=1545
+  _globals['_RETRAINREPLY']._serialized_end=1589
+  _globals['_GETRETRAININGSREQUEST']._serialized_start=1591
+  _globals['_GETRETRAININGSREQUEST']._serialized_end=1669
+  _globals['_PROVEDENTRY']._serialized_start=1671
+  _globals['_PROVEDENTRY']._serialized_end=1733
+  _globals['_COMPLETEDRETRAINING']._serialized_start=1735
+  _globals['_COMPLETEDRETRAINING']._serialized_end=1796
+  _globals['_GETRETRAININGSREPLY']._serialized_start=1798
+  _globals['_GETRETRAININGSREPLY']._serialized_end=1912
+  _globals['_CREATETOKENSREQUEST']._serialized_start=1914
+  _globals['_CREATETOKENSREQUEST']._serialized_end=1993
+  _globals['_CREATETOKENSREPLY']._serialized_start=1995
+  _globals['_CREATETOKENSREPLY']._serialized_end=2030
+  _globals['_LATESTRELEASEREQUEST']._serialized_start=2032
+  _globals['_LATESTRELEASEREQUEST']._serialized_end=2108
+  _globals['_LATESTRELEASEREPLY']._serialized_start=2110
+  _globals['_LATESTRELEASEREPLY']._serialized_end=2170
+  _globals['_PUTBLOBREQUEST']._serialized_start=2172
+  _globals['_PUTBLOBREQUEST']._serialized_end=2205
+  _globals['_PUTBLOBREPLY']._serialized_start=2207
+  _globals['_PUTBLOBREPLY']._serialized_end=2237
+  _globals['_GETBLOBREQUEST']._serialized_start=2239
+  _globals['_GETBLOBREQUEST']._serialized_end=2271
+  _globals['_BLOBCHUNK']._serialized_start=2273
+  _globals['_BLOBCHUNK']._serialized_end=2301
+  _globals['_LEDGERSERVICE']._serialized_start=2369
+  _globals['_LEDGERSERVICE']._serialized_end=3425
 # @@protoc_insertion_point(module_scope)

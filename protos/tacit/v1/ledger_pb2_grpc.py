@@ -55,6 +55,11 @@ class LedgerServiceStub(object):
                 request_serializer=tacit_dot_v1_dot_auth__pb2.SignedRequest.SerializeToString,
                 response_deserializer=tacit_dot_v1_dot_ledger__pb2.EraseReply.FromString,
                 _registered_method=True)
+        self.GetRetrainings = channel.unary_unary(
+                '/tacit.v1.LedgerService/GetRetrainings',
+                request_serializer=tacit_dot_v1_dot_ledger__pb2.GetRetrainingsRequest.SerializeToString,
+                response_deserializer=tacit_dot_v1_dot_ledger__pb2.GetRetrainingsReply.FromString,
+                _registered_method=True)
         self.GetCheckpoint = channel.unary_unary(
                 '/tacit.v1.LedgerService/GetCheckpoint',
                 request_serializer=tacit_dot_v1_dot_ledger__pb2.GetCheckpointRequest.SerializeToString,
@@ -89,6 +94,11 @@ class LedgerServiceStub(object):
                 '/tacit.v1.LedgerService/AppendGovernance',
                 request_serializer=tacit_dot_v1_dot_auth__pb2.SignedRequest.SerializeToString,
                 response_deserializer=tacit_dot_v1_dot_ledger__pb2.AppendGovernanceReply.FromString,
+                _registered_method=True)
+        self.Retrain = channel.unary_unary(
+                '/tacit.v1.LedgerService/Retrain',
+                request_serializer=tacit_dot_v1_dot_auth__pb2.SignedRequest.SerializeToString,
+                response_deserializer=tacit_dot_v1_dot_ledger__pb2.RetrainReply.FromString,
                 _registered_method=True)
         self.PutBlob = channel.unary_unary(
                 '/tacit.v1.LedgerService/PutBlob',
@@ -128,6 +138,13 @@ class LedgerServiceServicer(object):
 
     def Erase(self, request, context):
         """Body: EraseRequest. For devices; also for one that was erased and lost the reply.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRetrainings(self, request, context):
+        """Public: which retrainings of a population are done, with proofs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -179,6 +196,13 @@ class LedgerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Retrain(self, request, context):
+        """Body: RetrainRequest. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PutBlob(self, request, context):
         """Body: PutBlobRequest. Role: coordinator.
         """
@@ -216,6 +240,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     request_deserializer=tacit_dot_v1_dot_auth__pb2.SignedRequest.FromString,
                     response_serializer=tacit_dot_v1_dot_ledger__pb2.EraseReply.SerializeToString,
             ),
+            'GetRetrainings': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRetrainings,
+                    request_deserializer=tacit_dot_v1_dot_ledger__pb2.GetRetrainingsRequest.FromString,
+                    response_serializer=tacit_dot_v1_dot_ledger__pb2.GetRetrainingsReply.SerializeToString,
+            ),
             'GetCheckpoint': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCheckpoint,
                     request_deserializer=tacit_dot_v1_dot_ledger__pb2.GetCheckpointRequest.FromString,
@@ -250,6 +279,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.AppendGovernance,
                     request_deserializer=tacit_dot_v1_dot_auth__pb2.SignedRequest.FromString,
                     response_serializer=tacit_dot_v1_dot_ledger__pb2.AppendGovernanceReply.SerializeToString,
+            ),
+            'Retrain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Retrain,
+                    request_deserializer=tacit_dot_v1_dot_auth__pb2.SignedRequest.FromString,
+                    response_serializer=tacit_dot_v1_dot_ledger__pb2.RetrainReply.SerializeToString,
             ),
             'PutBlob': grpc.unary_unary_rpc_method_handler(
                     servicer.PutBlob,
@@ -370,6 +404,33 @@ class LedgerService(object):
             '/tacit.v1.LedgerService/Erase',
             tacit_dot_v1_dot_auth__pb2.SignedRequest.SerializeToString,
             tacit_dot_v1_dot_ledger__pb2.EraseReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRetrainings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tacit.v1.LedgerService/GetRetrainings',
+            tacit_dot_v1_dot_ledger__pb2.GetRetrainingsRequest.SerializeToString,
+            tacit_dot_v1_dot_ledger__pb2.GetRetrainingsReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -559,6 +620,33 @@ class LedgerService(object):
             '/tacit.v1.LedgerService/AppendGovernance',
             tacit_dot_v1_dot_auth__pb2.SignedRequest.SerializeToString,
             tacit_dot_v1_dot_ledger__pb2.AppendGovernanceReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Retrain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tacit.v1.LedgerService/Retrain',
+            tacit_dot_v1_dot_auth__pb2.SignedRequest.SerializeToString,
+            tacit_dot_v1_dot_ledger__pb2.RetrainReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,8 @@ class LedgerServiceStub:
     """Body: GetStateProofRequest. For devices."""
     Erase: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.EraseReply]
     """Body: EraseRequest. For devices; also for one that was erased and lost the reply."""
+    GetRetrainings: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetRetrainingsRequest, _ledger_pb2.GetRetrainingsReply]
+    """Public: which retrainings of a population are done, with proofs."""
     GetCheckpoint: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetCheckpointRequest, _ledger_pb2.GetCheckpointReply]
     """Public: checkpoints, entries and proofs of the governance log."""
     GetEntries: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetEntriesRequest, _ledger_pb2.GetEntriesReply]
@@ -52,6 +54,8 @@ class LedgerServiceStub:
     """Body: AppendGovernanceRequest. Role: coordinator (task, release), operator (notice, account) or
     officer (account.change, account.approval, account.rejection).
     """
+    Retrain: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.RetrainReply]
+    """Body: RetrainRequest. Role: operator."""
     PutBlob: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.PutBlobReply]
     """Body: PutBlobRequest. Role: coordinator."""
     CreateTokens: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.CreateTokensReply]
@@ -68,6 +72,8 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """Body: GetStateProofRequest. For devices."""
     Erase: _aio.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.EraseReply]  # type: ignore[assignment]
     """Body: EraseRequest. For devices; also for one that was erased and lost the reply."""
+    GetRetrainings: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetRetrainingsRequest, _ledger_pb2.GetRetrainingsReply]  # type: ignore[assignment]
+    """Public: which retrainings of a population are done, with proofs."""
     GetCheckpoint: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetCheckpointRequest, _ledger_pb2.GetCheckpointReply]  # type: ignore[assignment]
     """Public: checkpoints, entries and proofs of the governance log."""
     GetEntries: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetEntriesRequest, _ledger_pb2.GetEntriesReply]  # type: ignore[assignment]
@@ -80,6 +86,8 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """Body: AppendGovernanceRequest. Role: coordinator (task, release), operator (notice, account) or
     officer (account.change, account.approval, account.rejection).
     """
+    Retrain: _aio.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.RetrainReply]  # type: ignore[assignment]
+    """Body: RetrainRequest. Role: operator."""
     PutBlob: _aio.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.PutBlobReply]  # type: ignore[assignment]
     """Body: PutBlobRequest. Role: coordinator."""
     CreateTokens: _aio.UnaryUnaryMultiCallable[_auth_pb2.SignedRequest, _ledger_pb2.CreateTokensReply]  # type: ignore[assignment]
@@ -117,6 +125,14 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.EraseReply, _abc.Awaitable[_ledger_pb2.EraseReply]]:
         """Body: EraseRequest. For devices; also for one that was erased and lost the reply."""
+
+    @_abc_1.abstractmethod
+    def GetRetrainings(
+        self,
+        request: _ledger_pb2.GetRetrainingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.GetRetrainingsReply, _abc.Awaitable[_ledger_pb2.GetRetrainingsReply]]:
+        """Public: which retrainings of a population are done, with proofs."""
 
     @_abc_1.abstractmethod
     def GetCheckpoint(
@@ -171,6 +187,14 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Body: AppendGovernanceRequest. Role: coordinator (task, release), operator (notice, account) or
         officer (account.change, account.approval, account.rejection).
         """
+
+    @_abc_1.abstractmethod
+    def Retrain(
+        self,
+        request: _auth_pb2.SignedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.RetrainReply, _abc.Awaitable[_ledger_pb2.RetrainReply]]:
+        """Body: RetrainRequest. Role: operator."""
 
     @_abc_1.abstractmethod
     def PutBlob(

@@ -15,6 +15,7 @@ from rich.table import Table
 from tacit.cli._device_store import opened_device
 from tacit.cli._report_file import check_writable
 from tacit.client.personalizer import Personalizer
+from tacit.client.retrainings import labels
 from tacit.client.rights import HandedOut
 from tacit.client.rights_log import RightsReceipt
 from tacit.privacy.signals import PURPOSES
@@ -264,6 +265,8 @@ def _print(receipt: RightsReceipt, *, err: bool = False) -> None:
 
 def _document(receipt: RightsReceipt) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(receipt.to_bytes())
+    if now := labels(receipt):
+        document["labels"] = list(now)
     return document
 
 

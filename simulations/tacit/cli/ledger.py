@@ -14,6 +14,7 @@ from rich.table import Table
 
 from tacit.cli._ledger_path import check_is_ledger, read_ledger
 from tacit.cli._trust_options import ledger_key, witness_quorum
+from tacit.cli.retrain import retrain
 from tacit.cli.witness import witness
 from tacit.privacy.checkpoint import verify_checkpoint
 from tacit.privacy.errors import PrivacyError
@@ -35,11 +36,14 @@ _PATH = click.Path(exists=True, path_type=Path)
 def ledger() -> None:
     """Verify, show or export a ledger, offline; print its checkpoint, or witness one.
 
+    `retrain` asks a running ledger to announce a retraining after an erasure.
+
     PATH is an exported directory, a ledger node's state directory, or its database file.
     """
 
 
 ledger.add_command(witness)
+ledger.add_command(retrain)
 
 
 @ledger.command(short_help="Re-derive roots, signatures, budgets and epsilon of PATH.")
@@ -220,6 +224,18 @@ def _print_report(report: VerificationReport) -> None:
             f"{account.context['neighboring_relation']}, trust level "
             f"{account.context['trust_level']}, every round assumed; {report.accountant}"
         )
+    for one in report.retrainings:
+        outcome = (
+            f"release {one.release} superseded {', '.join(map(str, one.superseded)) or 'none'}: "
+            "retrained-exact"
+            if one.release
+            else "announced, not done"
+        )
+        click.echo(
+            f"  retraining    {one.population} {one.kind}: {one.tasks} affected tasks, from "
+            f"{f'release {one.base_release}' if one.base_release else 'nothing'}, erased before "
+            f"consent leaf {one.consent_size}; {outcome} ({one.reason})"
+        )
     for audit in report.audits:
         click.echo(
             f"  audit         {audit.report_sha256[:16]}… of {audit.log_size} entries, "
@@ -232,9 +248,18 @@ def _summary(entry: GovernanceEntry) -> str:
         return f"round {entry.body.get('round_id')} of {str(entry.body.get('task_sha256'))[:12]}"
     if entry.kind == "audit":
         return f"{str(entry.body.get('report_sha256'))[:16]}…: {entry.body.get('statement')}"
+    if entry.kind == "retraining":
+        affected = entry.body.get("tasks")
+        count = len(affected) if isinstance(affected, list) else 0
+        return (
+            f"{entry.body.get('population')} {entry.body.get('kind')}, {count} affected tasks, "
+            f"from release {entry.body.get('base_release')}: {entry.body.get('reason')}"
+        )
     for field in ("reservation_id", "task_id", "account_id", "notice_id"):
         if field in entry.body:
             return str(entry.body[field])
     if "epoch" in entry.body:
         return f"epoch {entry.body['epoch']}, {entry.body['consent_size']} consent leaves"
-    return f"{entry.body.get('population')} {entry.body.get('version')}"
+    gone = entry.body.get("supersedes")
+    superseding = f", supersedes {', '.join(map(str, gone))}" if isinstance(gone, list) else ""
+    return f"{entry.body.get('population')} {entry.body.get('version')}{superseding}"

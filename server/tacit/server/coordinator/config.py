@@ -48,6 +48,8 @@ class CoordinatorConfig:
         rounds: number of rounds, or 0 for the learner's own rule.
         base_release: version of this population's release to start from, or 0 for none; only
             `spectral` starts from one. It has been paid for, so it costs nothing.
+        retrains: hex digest of the retraining that this task carries out (`tacit ledger retrain`);
+            empty for any other task. `base_release` is then the one it announces.
         target: what `linear` predicts, `churn`, `intent` or `bandit`; empty for other learners.
         target_parameters: the target's public parameters, all of them; empty for other learners.
         task_ttl_s: how long the task is valid.
@@ -75,6 +77,7 @@ class CoordinatorConfig:
     target_delta: float = 0.0
     rounds: int = 0
     base_release: int = 0
+    retrains: str = ""
     target: str = ""
     target_parameters: Mapping[str, float] = field(default_factory=dict[str, float])
     task_ttl_s: float = 86_400.0

@@ -39,6 +39,7 @@ from tacit.server.coordinator.learners import (
 )
 from tacit.server.coordinator.plan import learning_epsilon
 from tacit.server.coordinator.remembered_ledger import RememberedLedger
+from tacit.server.coordinator.retraining import check_retrains
 from tacit.server.coordinator.training import CohortSum, RoundRunner, Trainer
 from tacit.server.errors import BadConfig, ServerError
 from tacit.server.gateway.flower import (
@@ -150,6 +151,7 @@ def _train(
     with LedgerClient(config.ledger_address, authority, key) as client:
         ledger = RememberedLedger(client, checkpoint)
         ledger.look()
+        check_retrains(config, client)
         return Trainer(
             config,
             learner_of(config, base_release(config, client)),

@@ -92,6 +92,10 @@ class RememberedLedger(TaskLedger):
         """Store a public blob."""
         return self._ledger.put_blob(content)
 
+    def entries(self, start: int = 0, count: int = 1000) -> list[bytes]:
+        """Return governance entries."""
+        return self._ledger.entries(start, count)
+
     def latest_release(
         self, population: str, known_size: int = 0, kind: str = ""
     ) -> ledger_pb2.LoggedEntry | None:

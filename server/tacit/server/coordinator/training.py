@@ -55,6 +55,7 @@ from tacit.server.coordinator.errors import RoundFailed, StateConflict
 from tacit.server.coordinator.learners import Learner, NoisedSum
 from tacit.server.coordinator.noise import decoded, noised
 from tacit.server.coordinator.plan import plan_rounds, plan_without_noise
+from tacit.server.coordinator.retraining import read_lineage
 from tacit.v1 import budget_pb2, gateway_pb2, ledger_pb2
 
 logger = logging.getLogger("tacit.coordinator")
@@ -101,6 +102,10 @@ class TaskLedger(Protocol):
 
     def put_blob(self, content: bytes) -> bytes:
         """Store a public blob; returns its digest."""
+        ...
+
+    def entries(self, start: int = 0, count: int = 1000) -> list[bytes]:
+        """Return up to `count` governance entries from `start`."""
         ...
 
     def latest_release(
@@ -214,6 +219,7 @@ class Trainer:
             issued_at_ms=issued_at_ms,
             expires_at_ms=issued_at_ms + int(config.task_ttl_s * 1000),
             base_release=config.base_release,
+            retrains=config.retrains,
         )
         manifest.check()
         self._checkpoint.save_task(manifest)
@@ -381,10 +387,16 @@ class Trainer:
             statement=None
             if claim is None
             else ReleaseStatement.of(claim, manifest.participation_bound),
+            supersedes=self._to_supersede(manifest),
         )
         self._ledger.append_governance("release", release.to_json(), release.created_at_ms)
         logger.info("release %d published, kind %s, level %s", version, kind, release.trust_level)
         return release
+
+    def _to_supersede(self, manifest: TaskManifest) -> tuple[int, ...]:
+        if not manifest.retrains:
+            return ()
+        return read_lineage(self._ledger, manifest.population).to_supersede(manifest)
 
     def _latest_release(self, population: str, kind: str) -> ReleaseManifest | None:
         logged = self._ledger.latest_release(population, 0, kind)

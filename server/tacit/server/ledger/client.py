@@ -190,6 +190,12 @@ class LedgerClient:
             for one in reply.states
         ]
 
+    def retrain(self, population: str, kind: str, reason: str) -> tuple[int, GovernanceEntry]:
+        """Have a retraining announced (operator); returns the entry with its index."""
+        body = ledger_pb2.RetrainRequest(population=population, kind=kind, reason=reason)
+        reply = self._signed(self._ledger.Retrain, _LEDGER + "Retrain", body)
+        return reply.index, GovernanceEntry.parse(reply.entry)
+
     def put_blob(self, content: bytes) -> bytes:
         """Store a public blob and return its digest (coordinator)."""
         body = ledger_pb2.PutBlobRequest(content=content)

@@ -36,8 +36,9 @@ _ERASABLE = (
     "map_removals",
     "devices",
     "tokens",
+    "erased_tasks",
 )
-"""Every table an erasure takes rows, or a device's name, from."""
+"""Every table an erasure takes rows, or a device's name, from, or rewrites."""
 
 
 class PostgresDatabase:

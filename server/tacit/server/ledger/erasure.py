@@ -3,7 +3,8 @@
 What goes: events, their commitment keys, the subject's key, consent states, map entries, the row
 that gave the device its name and key, and whose token enrolled it. What stays: the leaves, which
 without their keys say nothing, and the digest of the device's name, so that its old key cannot
-begin a new chain and a repeated request is answered.
+begin a new chain and a repeated request is answered; and the tasks the device took part in, in one
+set with those of everybody erased, so that they can be trained again without them.
 
 Crash points: before the commit, nothing happened. After it and before `scrub`, the rows are
 gone but old pages may still lie in the write-ahead log; opening the database or the next erasure
@@ -37,7 +38,9 @@ from tacit.privacy.task import TaskManifest
 from tacit.server.errors import InvalidRequest, Unauthenticated
 from tacit.server.ledger.consent import MAX_CLOCK_SKEW_MS
 from tacit.server.ledger.database import retried
+from tacit.server.ledger.lineage_rows import load_lineage
 from tacit.server.ledger.log import Logs, Proof
+from tacit.server.ledger.retraining import note_erased, releases_in_force
 from tacit.server.ledger.tables import (
     consent_events,
     consent_states,
@@ -116,8 +119,8 @@ class ErasureStore:
         Raises:
             BadDocument: if the request is malformed.
             Unauthenticated: if the device did not sign it, or it is of another device.
-            InvalidRequest: if it lies in the future, lists a round no task of the log has, or the
-                log never had `known_size` leaves.
+            InvalidRequest: if it lies in the future, lists a round no task of the log has or rounds
+                of several populations, or the log never had `known_size` leaves.
             StateCorrupt: if a reader kept the write-ahead log from being cut; the rows are gone.
         """
         request = ErasureRequest.from_json(parse_canonical(request_bytes))
@@ -133,15 +136,22 @@ class ErasureStore:
         commitment_key = self._random_bytes(COMMITMENT_KEY_BYTES)
         with self._logs.writing() as connection:
             rounds, epsilon, delta = _labels(connection, request)
+            remaining = {one.task_sha256 for one in rounds if one.label != STOPPED}
+            population = _population(connection, request)
             statement = ErasureStatement(
                 request_sha256=hashlib.sha256(request_bytes).hexdigest(),
                 erased_at_ms=now_ms,
                 rounds=rounds,
                 epsilon=epsilon,
                 target_delta=delta,
+                population=population,
+                releases=releases_in_force(load_lineage(connection, population).lineage, remaining)
+                if remaining
+                else (),
             ).to_bytes()
             stated = self._key.sign(ErasureStatement.SIGNING_CONTEXT, statement)
             _destroy(connection, device_id)
+            note_erased(connection, remaining)
             position = self._logs.consent.append(
                 connection, leaf(statement, stated, commitment_key)
             )
@@ -200,6 +210,19 @@ def _labels(
     if not events:
         return tuple(labelled), 0.0, 0.0
     return tuple(labelled), epsilon_bound(events, min(deltas)), min(deltas)
+
+
+def _population(connection: Connection, request: ErasureRequest) -> str:
+    """Return whose tasks a request lists, empty for none; they were found in the log before."""
+    named = {task_sha256 for task_sha256, _ in request.rounds}
+    bodies = (
+        connection.execute(select(tasks.c.body).where(tasks.c.task_sha256 == one)).scalar_one()
+        for one in named
+    )
+    populations = {TaskManifest.from_json(parse_canonical(body)).population for body in bodies}
+    if len(populations) > 1:
+        raise InvalidRequest("erasure.rounds: expected rounds of one population's tasks")
+    return populations.pop() if populations else ""
 
 
 def _digest(device_id: str) -> bytes:

@@ -28,7 +28,10 @@ from tacit.server.ledger.level_rules import (
     check_round,
     check_unpaid_release,
 )
+from tacit.server.ledger.lineage_rows import any_retraining, load_lineage
+from tacit.server.ledger.lineage_rules import check_release_lineage, check_task_lineage
 from tacit.server.ledger.log import Logs
+from tacit.server.ledger.retraining import check_affordable
 from tacit.server.ledger.tables import accounts, audits, notices, releases, rounds, tasks
 
 KIND_ROLES = {
@@ -45,6 +48,7 @@ KIND_ROLES = {
     "budget.abort": "coordinator",
     "audit": "auditor",
     "consent.map": "ledger",
+    "retraining": "ledger",
 }
 """Kind of entry → role whose key must sign it; `ledger` is the node itself, and no caller."""
 
@@ -98,6 +102,7 @@ class GovernanceStore:
             AlreadyExists: if its name stands for another document.
             FailedPrecondition, NotFound: if what it refers to is not there or differs.
             ChangeRefused: if an account's officers may not do this, or not now.
+            BudgetExceeded: if the account cannot pay for a task that retrains.
         """
         record = self._record.get(entry.kind)
         if record is None:
@@ -166,6 +171,10 @@ class GovernanceStore:
             return int(row.position)
         account = _account_of_task(connection, task)
         check_task(task, account, self._accountant)
+        if task.base_release or task.retrains:
+            check_task_lineage(task, load_lineage(connection, task.population).lineage)
+        if task.retrains:
+            check_affordable(connection, task, self._logs, self._accountant)
         position = self._logs.governance.append(connection, entry.to_bytes())
         connection.execute(
             insert(tasks),
@@ -280,6 +289,9 @@ class GovernanceStore:
             check_unpaid_release(release, task, set(recorded))
         else:
             self._check_paid(connection, release, task)
+        if release.supersedes or any_retraining(connection, release.population):
+            lineage = load_lineage(connection, release.population).lineage
+            check_release_lineage(release, task, lineage)
         size = self._blobs.size(_unhex(release.model_sha256))
         if size != release.model_bytes:
             raise FailedPrecondition(f"{name}: its model is not stored with the stated size")

@@ -221,6 +221,11 @@ class MerkleLog:
         with self._lock:
             return self._tree.consistency_proof(old, new)
 
+    def inclusion(self, index: int, size: int) -> list[bytes]:
+        """Return the audit path of leaf `index` at a size that the log has had."""
+        with self._lock:
+            return self._tree.inclusion_proof(index, size)
+
     def entries(self, connection: Connection, start: int, count: int) -> list[bytes]:
         """Return up to `count` leaves from `start` on, as this transaction sees them."""
         query = select(leaves.c.data).where(

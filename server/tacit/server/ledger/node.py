@@ -26,6 +26,7 @@ from tacit.server.ledger.erasure import ErasureStore
 from tacit.server.ledger.governance import KIND_ROLES, GovernanceStore
 from tacit.server.ledger.keys import publish_keys
 from tacit.server.ledger.log import Logs
+from tacit.server.ledger.retraining import RetrainingStore
 from tacit.server.ledger.table_check import check_tables_follow_log
 from tacit.server.registry import BlobStore, DeviceRegistry
 from tacit.v1.auth_pb2 import SignedRequest
@@ -49,7 +50,8 @@ class LedgerNode:
     Attributes:
         database, logs, anchor: where everything is stored, and what is remembered of it elsewhere.
         signed_keys: what `keys.json` holds.
-        consent, consent_map, erasure, governance, budget, registry, blobs, accountant: the stores.
+        consent, consent_map, erasure, retraining, governance, budget, registry, blobs, accountant:
+            the stores.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class LedgerNode:
             self.consent.check_rows()
             self.consent_map = ConsentMap(self.logs, key, now_ms())
             self.erasure = ErasureStore(self.logs, key, random_bytes, self.registry.forget)
+            self.retraining = RetrainingStore(self.logs, key)
             officers = AccountGovernance(self.logs, officers_of(config.principals), now_ms)
             self.governance = GovernanceStore(self.logs, self.blobs, self.accountant, officers)
             self.budget = BudgetStore(self.logs, self.accountant)

@@ -18,6 +18,7 @@ from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.merkle import MerkleTree, leaf_hash
 from tacit.privacy.notice import NoticeDocument
 from tacit.privacy.release import ReleaseManifest
+from tacit.privacy.retraining import Retraining
 from tacit.privacy.round_record import RoundRecord
 from tacit.privacy.task import TaskManifest
 from tacit.privacy.trust import CONSENT_ONLY
@@ -34,6 +35,7 @@ from tacit.server.ledger.governance import (
 from tacit.server.ledger.keys import PublicKeys
 from tacit.server.ledger.level_rules import check_round, check_unpaid_release
 from tacit.server.ledger.replay_accounts import AccountReplay
+from tacit.server.ledger.replay_lineage import LineageReplay
 from tacit.server.ledger.replay_spends import ReplayedSpends
 
 
@@ -49,6 +51,7 @@ class GovernanceHistory:
         releases: population → releases, in order.
         audits: records of audits, in order.
         map_epochs: published roots of the current-state map, in order.
+        retrainings: hex digest → announced retraining, in order.
         findings: one line for each entry that breaks a rule.
     """
 
@@ -61,6 +64,7 @@ class GovernanceHistory:
     )
     audits: list[AuditDocument] = field(default_factory=list[AuditDocument])
     map_epochs: list[MapEpoch] = field(default_factory=list[MapEpoch])
+    retrainings: dict[str, Retraining] = field(default_factory=dict[str, Retraining])
     findings: list[str] = field(default_factory=list[str])
 
     @property
@@ -111,6 +115,7 @@ class _Replay:
             officers_of(keys.principals),
             keys.identity,
         )
+        self._lineage = LineageReplay(history.tasks, history.releases, history.retrainings)
         # Digest of a task that spends nothing → rounds on record.
         self._unpaid_rounds: dict[str, set[int]] = {}
         # Reservation → what its account composed to when it had just been made.
@@ -129,6 +134,7 @@ class _Replay:
             "release": self._release,
             "audit": self._audit,
             "consent.map": self._map_epoch,
+            "retraining": self._lineage.announce,
         }
 
     def entry(self, entry: GovernanceEntry) -> None:
@@ -157,6 +163,7 @@ class _Replay:
             raise BadDocument(f"task {task.task_id} was published before")
         check_task(task, self._account_of(task), self._accountant)
         self._task_ids.add(task.task_id)
+        self._lineage.task(task)
         self._history.tasks[task.digest().hex()] = task
 
     def _reserve(self, entry: GovernanceEntry) -> None:
@@ -237,6 +244,7 @@ class _Replay:
         task = self._history.tasks.get(release.task_sha256)
         if task is None:
             raise BadDocument(f"release {release.version}: its task is not in the log")
+        self._lineage.release(release, task)
         if task.trust_level == CONSENT_ONLY:
             recorded = self._unpaid_rounds.get(release.task_sha256, set())
             check_unpaid_release(release, task, recorded)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import grpc
 
+from tacit.privacy.checkpoint import stated_checkpoint
 from tacit.server.errors import InvalidRequest
 from tacit.server.ledger.admission import admission_states
 from tacit.server.ledger.log import Proof
@@ -192,6 +193,55 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
             )
             index = self._node.governance.append(entry)
         return ledger_pb2.AppendGovernanceReply(index=index)
+
+    def Retrain(  # noqa: N802
+        self, request: auth_pb2.SignedRequest, context: grpc.ServicerContext
+    ) -> ledger_pb2.RetrainReply:
+        """Announce a retraining."""
+        with refusing(context, "Retrain"):
+            key_id, body = self._node.authenticate(
+                SERVICE + "Retrain", request, "operator", ledger_pb2.RetrainRequest
+            )
+            index = self._node.retraining.announce(
+                body.population, body.kind, body.reason, key_id, self._node.now_ms()
+            )
+            with self._node.database.reading() as connection:
+                (entry,) = self._node.logs.governance.entries(connection, index, 1)
+        return ledger_pb2.RetrainReply(entry=entry, index=index)
+
+    def GetRetrainings(  # noqa: N802
+        self, request: ledger_pb2.GetRetrainingsRequest, context: grpc.ServicerContext
+    ) -> ledger_pb2.GetRetrainingsReply:
+        """Return which retrainings of a population are done, all under one checkpoint."""
+        with refusing(context, "GetRetrainings"):
+            log = self._node.logs.governance
+            completed = self._node.retraining.completed(request.population, request.after)
+            newest = max((max(places) for places in completed), default=-1)
+            # Published first, so that it covers every entry, cosigned or not.
+            proof = log.proof(newest, request.known_size) if completed else None
+            if proof is None:
+                checkpoint, consistency = log.checkpoint(request.known_size)
+                return ledger_pb2.GetRetrainingsReply(
+                    checkpoint=checkpoint, consistency=consistency
+                )
+            size = stated_checkpoint(proof.checkpoint).size
+            with self._node.database.reading() as connection:
+                found = [
+                    ledger_pb2.CompletedRetraining(
+                        entries=[
+                            ledger_pb2.ProvedEntry(
+                                entry=log.entries(connection, index, 1)[0],
+                                index=index,
+                                inclusion=log.inclusion(index, size),
+                            )
+                            for index in places
+                        ]
+                    )
+                    for places in completed
+                ]
+        return ledger_pb2.GetRetrainingsReply(
+            checkpoint=proof.checkpoint, consistency=proof.consistency, retrainings=found
+        )
 
     def PutBlob(  # noqa: N802
         self, request: auth_pb2.SignedRequest, context: grpc.ServicerContext

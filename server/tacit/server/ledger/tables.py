@@ -106,6 +106,15 @@ releases = Table(
     Column("body", LargeBinary, nullable=False),
     Column("position", BigInteger, nullable=False),
 )
+# Announced retrainings. Owner: retraining.RetrainingStore.
+retrainings = Table(
+    "retrainings",
+    metadata,
+    Column("retraining_sha256", String(64), primary_key=True),
+    Column("population", String, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("position", BigInteger, nullable=False),
+)
 audits = Table(
     "audits",
     metadata,
@@ -213,6 +222,14 @@ erased_devices = Table(
     "erased_devices",
     metadata,
     Column("device_sha256", LargeBinary, primary_key=True),
+)
+# Tasks in which somebody since erased took part: one set for all, without names, numbers or order
+# (no row id). Owner: retraining.note_erased.
+erased_tasks = Table(
+    "erased_tasks",
+    metadata,
+    Column("task_sha256", String(64), primary_key=True),
+    sqlite_with_rowid=False,
 )
 
 

@@ -69,6 +69,33 @@ class ReleaseReport:
 
 
 @dataclass(frozen=True, slots=True)
+class RetrainingReport:
+    """One announced retraining, and what came of it.
+
+    Attributes:
+        retraining_sha256: hex digest of the announcement.
+        population, kind: which releases.
+        tasks: number of affected tasks.
+        base_release: where it started from; 0 for nothing.
+        consent_size: whoever was erased among so many leaves of the consent log was gone before.
+        release: version that carried it out; 0 while there is none.
+        superseded: versions it replaced. What was contributed to the affected tasks is
+            `retrained-exact` from then on.
+        reason: in the operator's words.
+    """
+
+    retraining_sha256: str
+    population: str
+    kind: str
+    tasks: int
+    base_release: int
+    consent_size: int
+    release: int
+    superseded: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class AuditSummary:
     """One audit that an auditor recorded.
 
@@ -104,6 +131,7 @@ class VerificationReport:
         map_root: hex root of the newest; empty for none.
         map_root_rederived: whether it was re-derived from the entries.
         accounts, releases: what was spent and released.
+        retrainings: what was trained again without people who were erased, or is to be.
         audits: what auditors recorded; a ledger that holds together may hold a bad outcome.
         accountant: what recomputed ε, with version, and what it was checked against.
         unit, neighboring_relation: what the ε are about; each account and release also carries its
@@ -125,6 +153,7 @@ class VerificationReport:
     map_root_rederived: bool
     accounts: tuple[AccountReport, ...]
     releases: tuple[ReleaseReport, ...]
+    retrainings: tuple[RetrainingReport, ...]
     audits: tuple[AuditSummary, ...]
     accountant: str
     unit: str

@@ -49,6 +49,7 @@ from tacit.server.ledger.database import DATABASE_FILE
 from tacit.server.ledger.keys import KEYS_FILE
 from tacit.server.ledger.log import CONSENT, GOVERNANCE
 from tacit.server.ledger.replay import GovernanceHistory, replay_governance
+from tacit.server.ledger.replay_lineage import check_consent_roots, retraining_reports
 from tacit.server.ledger.verification_report import (
     AccountReport,
     AuditSummary,
@@ -126,6 +127,7 @@ def verify_contents(
     history = replay_governance(contents.logs[GOVERNANCE].entries, contents.keys, accountant)
     findings.extend(history.findings)
     rederived = _check_map(history, contents, trees[CONSENT], findings)
+    check_consent_roots(history.retrainings, trees[CONSENT], findings)
     if findings:
         raise VerificationFailed(tuple(findings))
     example = accountant.claim((GaussianEvent(1.0),), 1e-5)
@@ -151,6 +153,7 @@ def verify_contents(
             for releases in history.releases.values()
             for one in releases
         ),
+        retrainings=retraining_reports(history.retrainings, history.tasks, history.releases),
         audits=tuple(
             AuditSummary(one.report_sha256, one.tool, one.log_size, one.statement, one.findings)
             for one in history.audits
