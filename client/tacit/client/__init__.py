@@ -24,6 +24,7 @@ from tacit.client.decision import (
 from tacit.client.errors import (
     BadCatalogue,
     BadEvent,
+    BadFlags,
     BadGuardrails,
     DeviceError,
     KeyUnavailable,
@@ -43,6 +44,7 @@ from tacit.client.errors import (
 )
 from tacit.client.exposure import DeviceExposure, ExposureLine
 from tacit.client.features import Features
+from tacit.client.flags import Evaluation
 from tacit.client.keys import FileKeyProvider, KeyProvider, PassphraseKeyProvider
 from tacit.client.personalizer import Personalizer
 from tacit.client.policy import DevicePolicy, Endpoints, TrustRoots
@@ -58,6 +60,7 @@ __all__ = [
     "ActionDecision",
     "BadCatalogue",
     "BadEvent",
+    "BadFlags",
     "BadGuardrails",
     "Catalogue",
     "CatalogueItem",
@@ -73,6 +76,7 @@ __all__ = [
     "DeviceSession",
     "DeviceState",
     "Endpoints",
+    "Evaluation",
     "Explanation",
     "Exploration",
     "ExposureLine",

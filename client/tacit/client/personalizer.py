@@ -24,6 +24,7 @@ from tacit.client.predictions import predict_now
 from tacit.client.rights import Rights
 from tacit.client.slate import Exploration
 from tacit.client.store import Store
+from tacit.client.switching import Switching
 from tacit.client.terms import ConsentTerms
 from tacit.privacy.release import KINDS, RANKING
 
@@ -39,7 +40,7 @@ def system_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Personalizer(Deciding, Consenting, Keeping):
+class Personalizer(Deciding, Consenting, Switching, Keeping):
     """One user's personalization on one device; see `Parts` for what it is made of.
 
     Attributes:
