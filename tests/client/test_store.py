@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_events_read_back_after_reopening(tmp_path: Path) -> None:
         assert EventLog(store).append(_event(), "id-1") == (1, True)
     with _open(tmp_path) as store:
         (logged,) = EventLog(store).read(["product_view"])
-        assert logged.event == _event()
+        assert logged.event == replace(_event(), event_id="id-1")
         assert EventLog(store).append(_event("other"), "id-2") == (2, True)
 
 
@@ -173,11 +174,13 @@ def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
         Store.open(tmp_path, FileKeyProvider(tmp_path / "device.key"))
 
 
-def test_a_store_of_another_format_is_refused(tmp_path: Path) -> None:
+def test_a_store_of_a_newer_format_is_left_as_it_is(tmp_path: Path) -> None:
     _open(tmp_path).close()
-    _execute(tmp_path, "UPDATE meta SET value = 2 WHERE name = 'format'")
-    with pytest.raises(StoreDamaged, match="format 1, got 2"):
+    _execute(tmp_path, "UPDATE meta SET value = 3 WHERE name = 'format'")
+    before = (tmp_path / "device.db").read_bytes()
+    with pytest.raises(StoreUnavailable, match="format 2 or older, got 3; a newer version"):
         _open(tmp_path)
+    assert (tmp_path / "device.db").read_bytes() == before
 
 
 def test_a_closed_store_says_so(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from tacit.client.errors import (
     BadFlags,
     BadGuardrails,
     DeviceError,
+    ExportRefused,
     KeyUnavailable,
     NotEnrolled,
     OfferRefused,
@@ -46,9 +47,12 @@ from tacit.client.exposure import DeviceExposure, ExposureLine
 from tacit.client.features import Features
 from tacit.client.flags import Evaluation
 from tacit.client.keys import FileKeyProvider, KeyProvider, PassphraseKeyProvider
+from tacit.client.link import Linked
 from tacit.client.personalizer import Personalizer
 from tacit.client.policy import DevicePolicy, Endpoints, TrustRoots
 from tacit.client.questions import Question
+from tacit.client.recovery import Recovered
+from tacit.client.rotation import Rotated
 from tacit.client.session import DeviceSession
 from tacit.client.slate import Exploration
 from tacit.client.sync import SyncReport
@@ -79,6 +83,7 @@ __all__ = [
     "Evaluation",
     "Explanation",
     "Exploration",
+    "ExportRefused",
     "ExposureLine",
     "FeatureShare",
     "Features",
@@ -87,6 +92,7 @@ __all__ = [
     "HandOver",
     "KeyProvider",
     "KeyUnavailable",
+    "Linked",
     "NotEnrolled",
     "OfferRefused",
     "PassphraseKeyProvider",
@@ -96,9 +102,11 @@ __all__ = [
     "ReceiptRefused",
     "Recency",
     "RecommendedItem",
+    "Recovered",
     "Rejected",
     "ReleaseRefused",
     "RollbackRefused",
+    "Rotated",
     "StoreClosed",
     "StoreDamaged",
     "StoreUnavailable",

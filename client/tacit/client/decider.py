@@ -233,7 +233,7 @@ class Decider:
         if not set(signals) <= set(permitted):
             raise UnknownDecision("expected signals that are still permitted for `decide`")
         past = self._moments.rebuild(
-            self._events.read(signals, through=document["through"]),
+            self._events.read(signals, through=document["through"], linked=True),
             catalogue,
             np.array(document["barred"], dtype=np.int64),
             installed.popularity,

@@ -79,6 +79,7 @@ class Deciding(Observing):
 
     def _decide(self, request: Request) -> Decision:
         now_ms = self.clock_ms()
+        self._sweep(now_ms)
         permitted = self.consents.permitted("decide", now_ms)
         return self._decider.decide(
             self.catalogue,
@@ -107,6 +108,7 @@ class Deciding(Observing):
             BadEvent: if the actions cannot be used.
         """
         now_ms = self.clock_ms()
+        self._sweep(now_ms)
         return self._next_action.choose(
             self.catalogue,
             self.guardrails,

@@ -25,7 +25,8 @@ class Ack:
     Attributes:
         event_id: the id the event goes by; the same id is recorded once.
         sequence: its place in the log; None if it was not recorded.
-        recorded: False if no consent covers the signal, so nothing was kept.
+        recorded: False if no consent covers the signal, or what the id named was forgotten, so
+            nothing was kept.
         duplicate: True if this id was recorded before.
     """
 
@@ -237,6 +238,7 @@ class DeviceState:
         predictions: what the installed linear releases expect of this user, by kind; a kind is left
             out where nothing permitted says anything about now.
         features: what permitted events say about the user now; see `tacit.client.features`.
+        retention_days: signal → days its events are kept.
     """
 
     device_id: str
@@ -250,6 +252,7 @@ class DeviceState:
     releases: Mapping[str, int]
     predictions: Mapping[str, TargetPrediction]
     features: Features
+    retention_days: Mapping[str, int]
 
     @property
     def epsilon(self) -> float | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tacit.client.decision import Forgotten
 from tacit.client.errors import StoreDamaged
+from tacit.client.facts import sealed_fact
 from tacit.client.store import ERASING, TABLES, Store
 
 
@@ -30,7 +31,7 @@ def erase(store: Store) -> Forgotten:
             erased += connection.execute(f"DELETE FROM {table}").rowcount
         store.set_meta(connection, ERASING, 1)
     store.checkpoint()
-    scanned = _search(store.path, wrapped)
+    scanned = search_for(store.path, wrapped)
     store.end_erasure()
     return Forgotten(erased, scanned)
 
@@ -57,20 +58,22 @@ def erase_keeping(store: Store, kept: Mapping[str, bytes]) -> Forgotten:
         connection.execute("DELETE FROM sqlite_sequence")
         connection.execute("INSERT INTO data_keys VALUES (?, ?)", (sealer.epoch, wrapped_anew))
         for name, value in kept.items():
-            sealed = sealer.seal(f"fact/{name}", 0, value)
-            connection.execute(
-                "INSERT INTO facts VALUES (?, ?, ?)",
-                (sealer.tag("fact", name), sealer.epoch, sealed),
-            )
+            row = sealed_fact(sealer, name, value)
+            connection.execute("INSERT INTO facts VALUES (?, ?, ?)", row)
         store.set_meta(connection, ERASING, 1)
     store.switch_to(sealer)
     store.checkpoint()
-    scanned = _search(store.path, wrapped)
+    scanned = search_for(store.path, wrapped)
     store.end_erasure()
     return Forgotten(erased, scanned)
 
 
-def _search(path: Path, needles: list[bytes]) -> int:
+def search_for(path: Path, needles: list[bytes]) -> int:
+    """Search a store's files for wrapped keys that must be gone; returns the bytes searched.
+
+    Raises:
+        StoreDamaged: if one is still there.
+    """
     scanned = 0
     for file in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
         if file.exists():

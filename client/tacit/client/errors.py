@@ -17,6 +17,7 @@
     ├── ReleaseRefused        a model that must not be installed
     ├── RollbackRefused       something older than, or contradicting, what was seen before
     │                         (also a `tacit.privacy.errors.RollbackDetected`)
+    ├── ExportRefused         an export of another device that is no export, altered or foreign
     ├── ReceiptRefused        a consent receipt that does not prove what it should
     └── TransportError        a server could not be reached or gave no usable answer
         └── Rejected          … or refused the request
@@ -91,6 +92,10 @@ class ReleaseRefused(DeviceError):  # noqa: N818
 
 class RollbackRefused(DeviceError, RollbackDetected):  # noqa: N818
     """Something older than, or contradicting, what this device has seen before."""
+
+
+class ExportRefused(DeviceError):  # noqa: N818
+    """An export of another device that is no export, was altered, or comes from a stranger."""
 
 
 class ReceiptRefused(DeviceError):  # noqa: N818

@@ -8,7 +8,8 @@ in the clear.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -16,6 +17,8 @@ from tacit.client.errors import StoreDamaged
 from tacit.client.store import Store
 
 _KIND = "event"
+MAX_EVENT_ID = 256
+_OWN, _LINKED = "signal", "linked-signal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class Event:
         value: a number that came with it, such as a rating; None for none.
         recorded_at_ms: Unix milliseconds.
         properties: everything else, JSON values.
+        event_id: the id it was recorded under; empty before it is, and for what was recorded before
+            ids were kept.
     """
 
     name: str
@@ -37,6 +42,7 @@ class Event:
     value: float | None
     recorded_at_ms: int
     properties: Mapping[str, object] = field(default_factory=dict[str, object])
+    event_id: str = ""
 
     def to_bytes(self) -> bytes:
         """Encode for sealing."""
@@ -48,6 +54,7 @@ class Event:
                 self.value,
                 self.recorded_at_ms,
                 dict(self.properties),
+                self.event_id,
             ],
             allow_nan=False,
             separators=(",", ":"),
@@ -59,10 +66,11 @@ class Event:
         try:
             # Decoding first spares `json` its guess at the encoding, for every event read.
             fields: list[Any] = json.loads(data.decode("utf-8"))
-            name, signal, items, value, recorded_at_ms, properties = fields
+            name, signal, items, value, recorded_at_ms, properties, *rest = fields
+            (event_id,) = rest or ("",)
         except ValueError:
             raise StoreDamaged("an event record is of another version") from None
-        return cls(name, signal, tuple(items), value, recorded_at_ms, properties)
+        return cls(name, signal, tuple(items), value, recorded_at_ms, properties, event_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +86,28 @@ class EventLog:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._forgotten: set[bytes] | None = None
 
     def append(self, event: Event, event_id: str) -> tuple[int, bool]:
         """Record one event; safe against a kill when this returns.
 
         Returns:
-            The event's sequence, and whether it is new. An id seen before records nothing.
+            The event's sequence, and whether it is new. An id seen before records nothing; its
+            sequence is 0 if what it named was forgotten since, which does not come back.
         """
         return self.append_all([(event, event_id)])[0]
 
-    def append_all(self, events: Iterable[tuple[Event, str]]) -> list[tuple[int, bool]]:
-        """Record several events in one transaction: all of them or none."""
+    def append_all(
+        self, events: Iterable[tuple[Event, str]], *, linked: bool = False
+    ) -> list[tuple[int, bool]]:
+        """Record several events in one transaction: all of them or none.
+
+        Args:
+            events: each with its id.
+            linked: they come from another device of the person; see `read`.
+        """
         sealer, epoch = self._store.sealer, self._store.epoch
+        forgotten = self._forgotten_tags()
         results: list[tuple[int, bool]] = []
         with self._store.kill_safe() as connection:
             row = connection.execute(
@@ -101,20 +119,31 @@ class EventLog:
                 known = connection.execute(
                     "SELECT sequence FROM events WHERE event_tag = ?", (tag,)
                 ).fetchone()
-                if known is not None:
-                    results.append((int(known[0]), False))
+                if known is not None or tag in forgotten:
+                    results.append((0 if known is None else int(known[0]), False))
                     continue
                 sequence += 1
-                sealed = sealer.seal(_KIND, sequence, event.to_bytes())
+                content = replace(event, event_id=event_id).to_bytes()
                 connection.execute(
                     "INSERT INTO events VALUES (?, ?, ?, ?, ?)",
-                    (sequence, epoch, tag, sealer.tag("signal", event.signal), sealed),
+                    (
+                        sequence,
+                        epoch,
+                        tag,
+                        sealer.tag(_LINKED if linked else _OWN, event.signal),
+                        sealer.seal(_KIND, sequence, content),
+                    ),
                 )
                 results.append((sequence, True))
         return results
 
     def read(
-        self, signals: Collection[str], *, through: int | None = None, after: int = 0
+        self,
+        signals: Collection[str],
+        *,
+        through: int | None = None,
+        after: int = 0,
+        linked: bool = False,
     ) -> Sequence[LoggedEvent]:
         """Read the events of some signals, oldest first; rows of other signals stay sealed.
 
@@ -122,6 +151,8 @@ class EventLog:
             signals: names of the signals that may be read.
             through: last sequence to read; None for all.
             after: read only what came after this sequence.
+            linked: also what other devices of the person recorded. Decisions read that; what leaves
+                the device never does, so that each event is contributed by one device alone.
 
         Raises:
             StoreDamaged: if a record does not open or is filed under another signal.
@@ -129,7 +160,8 @@ class EventLog:
         if not signals:
             return []
         names = sorted(set(signals))
-        tags = [self._store.sealer.tag("signal", name) for name in names]
+        kinds = (_OWN, _LINKED) if linked else (_OWN,)
+        tags = [self._store.sealer.tag(kind, name) for kind in kinds for name in names]
         marks = ",".join("?" * len(tags))
         with self._store.reading() as connection:
             rows = connection.execute(
@@ -147,6 +179,19 @@ class EventLog:
             raise StoreDamaged("an event is filed under a signal that is not its own")
         return logged
 
+    def opens(
+        self, sequence: int, epoch: int, event_tag: bytes, signal_tag: bytes, sealed: bytes
+    ) -> bool:
+        """Tell whether a row opens and is filed under its own id and signal."""
+        sealer = self._store.sealer
+        try:
+            event = Event.from_bytes(self._store.unseal(_KIND, sequence, epoch, sealed))
+        except (StoreDamaged, TypeError):
+            return False
+        filed = {sealer.tag(kind, event.signal) for kind in (_OWN, _LINKED)}
+        known = not event.event_id or event_tag == sealer.tag("event-id", event.event_id)
+        return known and signal_tag in filed
+
     def find(self, event_id: str) -> LoggedEvent | None:
         """Return the event that was recorded under an id, or None."""
         tag = self._store.sealer.tag("event-id", event_id)
@@ -163,13 +208,19 @@ class EventLog:
         sealer = self._store.sealer
         with self._store.power_safe() as connection:
             if event is None:
-                connection.execute("DELETE FROM events WHERE sequence = ?", (sequence,))
+                self._forget(connection, [(sequence,)])
                 return
+            row = connection.execute(
+                "SELECT epoch, sealed, signal_tag FROM events WHERE sequence = ?", (sequence,)
+            ).fetchone()
+            before = Event.from_bytes(self._store.unseal(_KIND, sequence, row[0], row[1]))
+            # Corrected here or not, what another device recorded is for that one to contribute.
+            kind = _LINKED if row[2] == sealer.tag(_LINKED, before.signal) else _OWN
             connection.execute(
                 "UPDATE events SET epoch = ?, signal_tag = ?, sealed = ? WHERE sequence = ?",
                 (
                     self._store.epoch,
-                    sealer.tag("signal", event.signal),
+                    sealer.tag(kind, event.signal),
                     sealer.seal(_KIND, sequence, event.to_bytes()),
                     sequence,
                 ),
@@ -179,35 +230,70 @@ class EventLog:
         """Delete every event, and cut the write-ahead log, so that none is left in old pages."""
         with self._store.power_safe() as connection:
             connection.execute("DELETE FROM events")
+            connection.execute("DELETE FROM forgotten")
+            self._forgotten = None
         self._store.checkpoint()
 
     def forget_item(self, item: str) -> list[int]:
         """Delete every event about an item; one that is about others too loses only the item.
 
         On the disk when this returns, with the old bytes overwritten (`secure_delete`) in the
-        database; the caller cuts the write-ahead log.
+        database; the caller cuts the write-ahead log. What is deleted does not come back: its id,
+        as a keyed tag, is all that is remembered of it.
 
         Returns:
             The sequences of the events that changed.
         """
+        return self._change(lambda event: _without(event, item))
+
+    def forget_since(self, since_ms: int) -> list[int]:
+        """Delete every event of a time or later; see `forget_item`.
+
+        Args:
+            since_ms: Unix milliseconds, compared with `Event.recorded_at_ms`.
+        """
+        return self._change(lambda event: None if event.recorded_at_ms >= since_ms else event)
+
+    def delete(self, sequences: Iterable[int]) -> None:
+        """Delete events whose time is over; on the disk when this returns."""
+        with self._store.power_safe() as connection:
+            connection.executemany(
+                "DELETE FROM events WHERE sequence = ?", [(sequence,) for sequence in sequences]
+            )
+
+    def _change(self, changed_to: Callable[[Event], Event | None]) -> list[int]:
         with self._store.reading() as connection:
             rows = connection.execute("SELECT sequence, epoch, sealed FROM events").fetchall()
         gone: list[tuple[int]] = []
         changed: list[tuple[int, bytes, int]] = []
         for sequence, epoch, sealed in rows:
             event = Event.from_bytes(self._store.unseal(_KIND, sequence, epoch, sealed))
-            without = _without(event, item)
+            without = changed_to(event)
             if without is None:
                 gone.append((sequence,))
             elif without is not event:
                 content = self._store.sealer.seal(_KIND, sequence, without.to_bytes())
                 changed.append((self._store.epoch, content, sequence))
         with self._store.power_safe() as connection:
-            connection.executemany("DELETE FROM events WHERE sequence = ?", gone)
+            self._forget(connection, gone)
             connection.executemany(
                 "UPDATE events SET epoch = ?, sealed = ? WHERE sequence = ?", changed
             )
         return [row[0] for row in gone] + [row[2] for row in changed]
+
+    def _forget(self, connection: sqlite3.Connection, gone: Sequence[tuple[int]]) -> None:
+        connection.executemany(
+            "INSERT OR IGNORE INTO forgotten SELECT event_tag FROM events WHERE sequence = ?", gone
+        )
+        connection.executemany("DELETE FROM events WHERE sequence = ?", gone)
+        self._forgotten = None
+
+    def _forgotten_tags(self) -> set[bytes]:
+        if self._forgotten is None:
+            with self._store.reading() as connection:
+                rows = connection.execute("SELECT event_tag FROM forgotten").fetchall()
+            self._forgotten = {row[0] for row in rows}
+        return self._forgotten
 
     def last_sequence(self) -> int:
         """Return the sequence of the newest event ever recorded; 0 for none."""

@@ -237,7 +237,7 @@ def _event_controls(event: Event, name: str) -> tuple[Control, ...]:
         arguments: dict[str, str | float] = {"kind": kind, "value": name, "weight": 0.0}
         return (Control("forget_this", "Take this back", "prefer", arguments),)
     return (
-        Control("forget_this", "Forget that I did this", "forget_item", {"item": name}),
+        Control("forget_this", "Forget that I did this", "forget", {"item": name}),
         Control(
             "not_interested",
             "I am not interested in this",

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sqlite3
 
+from tacit.client.errors import StoreDamaged
+from tacit.client.sealing import Sealer
 from tacit.client.store import Store
 from tacit.privacy.signatures import SigningKey
 
@@ -35,7 +37,14 @@ class Facts:
             ).fetchone()
         if row is None:
             return None
-        return self._store.unseal(f"fact/{name}", 0, row[0], row[1])
+        try:
+            return self._store.unseal(fact_kind(tag), 0, row[0], row[1])
+        except StoreDamaged:
+            # Format 1 bound a fact to its name. It is bound to its tag once it was read, so that a
+            # rotation, which sees tags and no names, can seal it anew.
+            value = self._store.unseal(f"fact/{name}", 0, row[0], row[1])
+            self.put(name, value)
+            return value
 
     def put(self, name: str, value: bytes) -> None:
         """Write a fact; on the disk when this returns."""
@@ -44,14 +53,9 @@ class Facts:
 
     def put_within(self, connection: sqlite3.Connection, name: str, value: bytes) -> None:
         """Write a fact inside a transaction of the caller's, which makes it durable."""
-        sealer = self._store.sealer
         connection.execute(
             "INSERT OR REPLACE INTO facts VALUES (?, ?, ?)",
-            (
-                sealer.tag("fact", name),
-                self._store.epoch,
-                sealer.seal(f"fact/{name}", 0, value),
-            ),
+            sealed_fact(self._store.sealer, name, value),
         )
 
     def remove(self, name: str) -> None:
@@ -74,3 +78,14 @@ class Facts:
             value = os.urandom(32)
             self.put(name, value)
         return value
+
+
+def fact_kind(tag: bytes) -> str:
+    """Return the kind a fact is sealed under: bound to its tag, and so to its name."""
+    return f"fact/{tag.hex()}"
+
+
+def sealed_fact(sealer: Sealer, name: str, value: bytes) -> tuple[bytes, int, bytes]:
+    """Return the row of a fact."""
+    tag = sealer.tag("fact", name)
+    return tag, sealer.epoch, sealer.seal(fact_kind(tag), 0, value)

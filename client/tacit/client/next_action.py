@@ -175,7 +175,7 @@ class NextAction:
             return None
         if model.n_blocks != n_actions:
             return None
-        histories = permitted_history(self._events, permitted, HISTORY_SIGNALS)
+        histories = permitted_history(self._events, permitted, HISTORY_SIGNALS, linked=True)
         features = bandit.features(histories, np.array([now_ms], dtype=np.int64))[0]
         asked = list(allowed[:n_actions])
         best = (thompson if strategy == "thompson" else greedy)(model, features, asked)

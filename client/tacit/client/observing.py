@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from tacit.client.decision import Ack
 from tacit.client.errors import BadEvent
-from tacit.client.events import Event
+from tacit.client.events import MAX_EVENT_ID, Event
 from tacit.client.guardrails.kinds import CHANNELS
 from tacit.client.ingest import read_event
 from tacit.client.parts import Parts
@@ -45,12 +45,15 @@ class Observing(Parts):
     ) -> list[Ack]:
         """Record many `(event, properties, event_id, ts)` in one transaction, all or none."""
         now_ms = self.clock_ms()
+        self._sweep(now_ms)
         permitted = frozenset[str]().union(*self.consents.state(now_ms).values())
         kept: list[tuple[Event, str]] = []
         acks: list[Ack] = []
         for name, properties, event_id, ts in events:
             event = read_event(name, properties, now_ms if ts is None else ts)
             known_as = os.urandom(16).hex() if event_id is None else event_id
+            if not 0 < len(known_as) <= MAX_EVENT_ID:
+                raise BadEvent(f"event_id: expected 1 to {MAX_EVENT_ID} characters")
             if event.signal in permitted:
                 kept.append((event, known_as))
             acks.append(Ack(known_as, None, event.signal in permitted, False))
@@ -58,7 +61,8 @@ class Observing(Parts):
         for position, ack in enumerate(acks):
             if ack.recorded:
                 sequence, new = next(logged)
-                acks[position] = Ack(ack.event_id, sequence, True, not new)
+                # Without a sequence it was recorded once and forgotten since.
+                acks[position] = Ack(ack.event_id, sequence or None, sequence > 0, not new)
         return acks
 
     def rate(self, item: str, value: float, *, event_id: str | None = None) -> Ack:

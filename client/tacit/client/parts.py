@@ -23,6 +23,7 @@ from tacit.client.next_action import NextAction
 from tacit.client.participation import ParticipationLog
 from tacit.client.past import PermittedPast
 from tacit.client.policy import DevicePolicy
+from tacit.client.retention import Retention, retention_days
 from tacit.client.rights_log import RightsLog
 from tacit.client.slate import Exploration
 from tacit.client.sources import Sources
@@ -43,7 +44,7 @@ class Parts:
         policy: the device's own limits.
         clock_ms: Unix milliseconds.
         facts, events, consents, participation, releases, rights_log, journal, suppressions,
-            hand_overs: what lies in the store, each in the hands of its own class.
+            hand_overs, retention: what lies in the store, each in the hands of its own class.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Parts:
         sources = Sources(
             self.events, self.releases, self.journal, self._moments, policy.max_model_bytes
         )
+        self.retention = Retention(self.events, self.facts, retention_days(policy.retention_days))
         self._decider = Decider(sources)
         self._next_action = NextAction(sources)
 
@@ -154,6 +156,12 @@ class Parts:
         self.participation = ParticipationLog(self.store, self.facts)
         self.suppressions.drop()
         self._decider.forget()
+
+    def _sweep(self, now_ms: int) -> None:
+        """Enforce retention, when the profile opens and once a day."""
+        if self.retention.due(now_ms) and self.retention.sweep(now_ms):
+            self.store.checkpoint()
+            self._moments.drop()
 
     def _hand_over(self, surface: str) -> Callable[[str], HandOver]:
         permitted = self.consents.permitted("decide", self.clock_ms())

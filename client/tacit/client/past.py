@@ -12,7 +12,11 @@ from tacit.client.events import EventLog, LoggedEvent
 
 
 class PermittedPast:
-    """Keep up with a log as it grows, for one set of signals at a time."""
+    """Keep up with a log as it grows, for one set of signals at a time.
+
+    What other devices of the person recorded is part of it: decisions read this, contributions do
+    not.
+    """
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
@@ -39,7 +43,7 @@ class PermittedPast:
             self.readings += 1
             grown = 1
         if grown:
-            self._events += self._log.read(signals, after=self._through, through=last)
+            self._events += self._log.read(signals, after=self._through, through=last, linked=True)
             self.version += 1
         self._through, self._held = last, held
         return self._events

@@ -13,20 +13,25 @@ from typing import TYPE_CHECKING
 
 from tacit.client.catalogue import Catalogue
 from tacit.client.consenting import Consenting
+from tacit.client.consents import BASIC_SIGNALS
 from tacit.client.decide import Recency
 from tacit.client.deciding import Deciding
 from tacit.client.decision import DeviceState
 from tacit.client.exposure import DeviceExposure, exposure_of
+from tacit.client.guardrails.kinds import OUTBOUND
 from tacit.client.keeping import Keeping
 from tacit.client.keys import KeyProvider
 from tacit.client.policy import DevicePolicy, Endpoints, TrustRoots
 from tacit.client.predictions import predict_now
+from tacit.client.recovery import Recovered, recover
+from tacit.client.retention import retention_days
 from tacit.client.rights import Rights
 from tacit.client.slate import Exploration
 from tacit.client.store import Store
 from tacit.client.switching import Switching
 from tacit.client.terms import ConsentTerms
 from tacit.privacy.release import KINDS, RANKING
+from tacit.privacy.signals import PURPOSES
 
 if TYPE_CHECKING:
     from tacit.client.sync import SyncReport
@@ -83,7 +88,7 @@ class Personalizer(Deciding, Consenting, Switching, Keeping):
         exploration: Exploration | None = DEFAULT_EXPLORATION,
         clock_ms: Callable[[], int] = system_clock_ms,
     ) -> Personalizer:
-        """Open a profile, making it on first use.
+        """Open a profile, making it on first use; what was kept long enough is deleted.
 
         Args:
             path: the database file.
@@ -99,16 +104,56 @@ class Personalizer(Deciding, Consenting, Switching, Keeping):
 
         Raises:
             KeyUnavailable, StoreDamaged, StoreUnavailable: see `Store.open`.
+            BadEvent: if the policy's `retention_days` cannot be.
         """
-        return cls(
+        policy = policy or DevicePolicy()
+        retention_days(policy.retention_days)  # before there is a file
+        opened = cls(
             Store.open(Path(path), keys),
             catalogue=catalogue,
-            policy=policy or DevicePolicy(),
+            policy=policy,
             terms=terms or ConsentTerms(),
             recency=recency,
             exploration=exploration,
             clock_ms=clock_ms,
         )
+        try:
+            opened._sweep(clock_ms())
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    @classmethod
+    def recover(
+        cls,
+        path: Path | str,
+        keys: KeyProvider,
+        *,
+        terms: ConsentTerms | None = None,
+        clock_ms: Callable[[], int] = system_clock_ms,
+    ) -> Recovered | None:
+        """Move a damaged profile aside and put what still opens in its place; then `open` it.
+
+        If what must be whole is not (keys, facts, consents, rounds), the device starts anew: every
+        purpose is refused and every channel but the app itself opted out of, until the person is
+        asked again.
+
+        Returns:
+            What was done; None if nothing is damaged.
+
+        Raises:
+            KeyUnavailable, StoreDamaged, StoreUnavailable: see `tacit.client.recovery.recover`;
+                nothing changed.
+        """
+        recovered = recover(Path(path), keys)
+        if recovered is not None and recovered.started_anew:
+            with cls.open(path, keys, terms=terms, clock_ms=clock_ms) as opened:
+                for purpose in PURPOSES:
+                    opened.decide(purpose, BASIC_SIGNALS, granted=False)
+                for channel in OUTBOUND:
+                    opened.opt_out(channel)
+        return recovered
 
     def state(self) -> DeviceState:
         """Return what the device knows about itself, and expects of its user.
@@ -137,6 +182,7 @@ class Personalizer(Deciding, Consenting, Switching, Keeping):
                 self.policy.max_model_bytes,
             ),
             features=self._features(now_ms),
+            retention_days=self.retention.days,
         )
 
     def exposure(self) -> DeviceExposure:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from tacit.privacy.cosignature import NO_QUORUM, Quorum
 from tacit.privacy.trust import CHARGED_LEVELS
@@ -62,6 +63,8 @@ class DevicePolicy:
         max_contribution_values: longest contribution; a device holds 8 bytes a value for a moment.
             Half of it at level `local`, whose values take twice the bytes.
         clock_skew_ms: how far a server's clock may be ahead of the device's.
+        retention_days: signal → days its events are kept, where it is not to be
+            `DEFAULT_RETENTION_DAYS`.
     """
 
     max_epsilon: float = 20.0
@@ -72,3 +75,4 @@ class DevicePolicy:
     max_model_bytes: int = 64 << 20
     max_contribution_values: int = 16 << 20
     clock_skew_ms: int = 60_000
+    retention_days: Mapping[str, int] = field(default_factory=dict[str, int])

@@ -99,7 +99,7 @@ def predict_now(
     wanted = [kind for kind in ("churn", "intent") if kind in installed]
     if not wanted:
         return {}
-    histories = permitted_history(log, permitted, HISTORY_SIGNALS)
+    histories = permitted_history(log, permitted, HISTORY_SIGNALS, linked=True)
     predictions: dict[str, TargetPrediction] = {}
     for kind in wanted:
         release = installed[kind]

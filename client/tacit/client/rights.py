@@ -68,7 +68,7 @@ class Rights:
     def access(self) -> HandedOut:
         """Return everything this device holds about the person, whatever it may be used for."""
         device, now_ms = self._device, self._device.clock_ms()
-        events = device.events.read(SIGNALS)
+        events = device.events.read(SIGNALS, linked=True)
         state = device.consents.state(now_ms)
         releases = {kind: device.releases.get(kind) for kind in KINDS}
         suppressed = device.suppressions.get()
@@ -130,7 +130,9 @@ class Rights:
             raise BadEvent("expected the id of a recorded event, got another")
         corrected = None
         if event:
-            corrected = read_event(event, properties or {}, held.event.recorded_at_ms)
+            corrected = replace(
+                read_event(event, properties or {}, held.event.recorded_at_ms), event_id=event_id
+            )
             permitted = self._device.consents.state(self._device.clock_ms()).values()
             if corrected.signal not in frozenset[str]().union(*permitted):
                 raise BadEvent(f"no consent covers {corrected.signal!r}, so it cannot be recorded")

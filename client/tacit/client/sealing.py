@@ -26,9 +26,17 @@ class Sealer:
     written together, and which events share a signal (the tag below is equal for equal names).
     """
 
-    def __init__(self, data_key: bytes, epoch: int) -> None:
+    def __init__(self, data_key: bytes, epoch: int, index_key: bytes | None = None) -> None:
+        """Derive the keys of an epoch.
+
+        Args:
+            data_key: of the epoch.
+            epoch: its number.
+            index_key: what tags are made with; None for one of this epoch's own. A rotation carries
+                it on, for the names behind tags are nowhere stored and so cannot be tagged anew.
+        """
         self._aead = AESGCM(derive_key(data_key, b"records"))
-        self._tag_key = derive_key(data_key, b"tags")
+        self.index_key = derive_key(data_key, b"tags") if index_key is None else index_key
         self.epoch = epoch
 
     def seal(self, kind: str, sequence: int, content: bytes) -> bytes:
@@ -51,7 +59,7 @@ class Sealer:
 
     def tag(self, kind: str, name: str) -> bytes:
         """Return a keyed 16-byte name for an index: equal for equal names, else unlinkable."""
-        return hmac.digest(self._tag_key, f"{kind}\0{name}".encode(), "sha256")[:TAG_BYTES]
+        return hmac.digest(self.index_key, f"{kind}\0{name}".encode(), "sha256")[:TAG_BYTES]
 
     def _associated(self, kind: str, sequence: int) -> bytes:
         return struct.pack("<QI", sequence, self.epoch) + kind.encode("ascii")

@@ -25,15 +25,16 @@ from typing import Self
 
 from tacit.client.errors import StoreClosed, StoreDamaged, StoreUnavailable
 from tacit.client.keys import KEY_BYTES, KeyProvider
+from tacit.client.migration import FORMAT, steps_from
 from tacit.client.sealing import Sealer
 
-FORMAT = 1
 _KEY_PURPOSE = b"tacit/device/data-key/epoch/%d"
 _LOCK_WAIT_S = 2.0
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS data_keys (epoch INTEGER PRIMARY KEY, wrapped BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS index_keys (epoch INTEGER PRIMARY KEY, sealed BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS facts (
     tag BLOB PRIMARY KEY, epoch INTEGER NOT NULL, sealed BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS events (
@@ -46,20 +47,23 @@ CREATE TABLE IF NOT EXISTS consents (
 CREATE TABLE IF NOT EXISTS participation (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, epoch INTEGER NOT NULL,
     round_tag BLOB NOT NULL UNIQUE, sealed BLOB NOT NULL);
-"""
-
-_ADDED = """
+CREATE TABLE IF NOT EXISTS forgotten (event_tag BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS decisions (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, epoch INTEGER NOT NULL,
     decision_tag BLOB NOT NULL, sealed BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS decisions_by_tag ON decisions (decision_tag);
 """
-"""Tables that stores made before them gain when they are opened."""
 
 ERASING = "erasing"
 """Plain number that is 1 from the transaction that erases until the log is known to be cut."""
 
-TABLES = ("data_keys", "facts", "events", "consents", "participation", "decisions")
+INDEX_KEY = "index-key"
+"""Kind under which a data key seals the index key that was carried over from an earlier epoch."""
+
+TABLES = (
+    *("data_keys", "index_keys", "facts", "events", "forgotten"),
+    *("consents", "participation", "decisions"),
+)
 """Everything that `erase` empties; `meta` holds two plain numbers and no content."""
 
 
@@ -90,8 +94,10 @@ class Store:
 
         Raises:
             KeyUnavailable: if `keys` cannot unwrap the data key.
-            StoreDamaged: if the file is no store, or of another version.
-            StoreUnavailable: if it cannot be opened, or another process has it open.
+            StoreDamaged: if the file is no store, or what was read of it does not open; it stays
+                as it is (`tacit.client.recovery` moves it aside).
+            StoreUnavailable: if it cannot be opened, another process has it open, or a newer
+                version of this client wrote it.
         """
         connection = _connect(path)
         store = cls(path, connection, keys)
@@ -191,17 +197,25 @@ class Store:
         with self.power_safe() as connection:
             self.set_meta(connection, ERASING, 0)
 
-    def new_data_key(self) -> tuple[Sealer, bytes]:
+    def new_data_key(
+        self, keys: KeyProvider | None = None, index_key: bytes | None = None
+    ) -> tuple[Sealer, bytes]:
         """Make the data key of the next epoch; returns its sealer and the wrapped key.
 
         Nothing uses it before it is in the table, and `switch_to` has been called.
+
+        Args:
+            keys: wraps it; None for what wrapped the ones before.
+            index_key: carried over from this epoch; None for a new one.
         """
         epoch, key = self._epoch + 1, os.urandom(KEY_BYTES)
-        return Sealer(key, epoch), self._keys.wrap(key, _KEY_PURPOSE % epoch)
+        wrapped = (self._keys if keys is None else keys).wrap(key, _KEY_PURPOSE % epoch)
+        return Sealer(key, epoch, index_key), wrapped
 
-    def switch_to(self, sealer: Sealer) -> None:
+    def switch_to(self, sealer: Sealer, keys: KeyProvider | None = None) -> None:
         """Use a new data key, whose wrapped form is on the disk, and drop all others."""
         with self._lock:
+            self._keys = self._keys if keys is None else keys
             self._sealers = {sealer.epoch: sealer}
             self._epoch = sealer.epoch
 
@@ -246,17 +260,19 @@ class Store:
             raise StoreUnavailable(f"{self.path}: expected write-ahead logging, got {mode!r}")
         if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").fetchone():
             with self.power_safe():
-                for statement in _SCHEMA.split(";"):
+                create_tables(connection)
+                self.set_meta(connection, "format", FORMAT)
+        found = self.meta("format")
+        if found is None or found > FORMAT:
+            raise StoreUnavailable(
+                f"{self.path}: expected store format {FORMAT} or older, got {found}; "
+                "a newer version of the app wrote it, open it with that"
+            )
+        if found < FORMAT:
+            with self.power_safe():
+                for statement in steps_from(found):
                     connection.execute(statement)
                 self.set_meta(connection, "format", FORMAT)
-        if (found := self.meta("format")) != FORMAT:
-            raise StoreDamaged(f"{self.path}: expected store format {FORMAT}, got {found}")
-        if not connection.execute(
-            "SELECT 1 FROM sqlite_schema WHERE name = 'decisions'"
-        ).fetchone():
-            with self.power_safe():
-                for statement in _ADDED.split(";"):
-                    connection.execute(statement)
         if self.meta(ERASING):
             # A kill came between the erasing transaction and the cutting of the log.
             self.end_erasure()
@@ -264,9 +280,20 @@ class Store:
         if not rows:
             rows = [self._new_epoch(1)]
         for epoch, wrapped in rows:
-            data_key = self._keys.unwrap(wrapped, _KEY_PURPOSE % epoch)
-            self._sealers[epoch] = Sealer(data_key, epoch)
+            self._sealers[epoch] = self._sealer_of(epoch, wrapped)
         self._epoch = max(self._sealers)
+
+    def _sealer_of(self, epoch: int, wrapped: bytes) -> Sealer:
+        data_key = self._keys.unwrap(wrapped, _KEY_PURPOSE % epoch)
+        sealer = Sealer(data_key, epoch)
+        row = (
+            self._require()
+            .execute("SELECT sealed FROM index_keys WHERE epoch = ?", (epoch,))
+            .fetchone()
+        )
+        if row is None:
+            return sealer
+        return Sealer(data_key, epoch, sealer.open(INDEX_KEY, 0, row[0]))
 
     def _new_epoch(self, epoch: int) -> tuple[int, bytes]:
         # The provider makes its own key durable before it wraps, so no crash point leaves a data
@@ -275,6 +302,12 @@ class Store:
         with self.power_safe() as connection:
             connection.execute("INSERT INTO data_keys VALUES (?, ?)", (epoch, wrapped))
         return epoch, wrapped
+
+
+def create_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables of `FORMAT`, inside a transaction of the caller's."""
+    for statement in _SCHEMA.split(";"):
+        connection.execute(statement)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -293,4 +326,5 @@ def _translated(error: sqlite3.Error, path: Path) -> StoreDamaged | StoreUnavail
     if isinstance(error, sqlite3.OperationalError):
         hint = "; another process has it open" if "locked" in str(error) else ""
         return StoreUnavailable(f"{path}: {error}{hint}")
-    return StoreDamaged(f"{path}: {error}")
+    hint = "; Personalizer.recover moves it aside and keeps what still opens"
+    return StoreDamaged(f"{path}: {error}{hint}")

@@ -63,7 +63,28 @@ class Suppressions:
         held = self.get()
         names: Collection[str] = getattr(held, what)
         changed = set(names) | {name} if suppressed else set(names) - {name}
-        after = replace(held, **{what: frozenset(changed)})
+        self._put(replace(held, **{what: frozenset(changed)}))
+
+    def add(self, more: Suppressed) -> int:
+        """Suppress all of that too; on the disk when this returns. Returns how many were new."""
+        held = self.get()
+        after = Suppressed(
+            held.items | more.items,
+            held.categories | more.categories,
+            held.channels | more.channels,
+        )
+        if after != held:
+            self._put(after)
+        return sum(
+            len(both) - len(before)
+            for both, before in (
+                (after.items, held.items),
+                (after.categories, held.categories),
+                (after.channels, held.channels),
+            )
+        )
+
+    def _put(self, after: Suppressed) -> None:
         self._facts.put(
             _FACT,
             canonical_json(

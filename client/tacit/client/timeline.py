@@ -31,6 +31,7 @@ def permitted_history(
     asked: Collection[str],
     *,
     through: int | None = None,
+    linked: bool = False,
 ) -> Histories:
     """Build the one-user history that a task's statistic runs on.
 
@@ -42,9 +43,10 @@ def permitted_history(
         permitted: signals the person granted for the purpose.
         asked: signals of the signed manifest; those that no history holds are left out.
         through: newest event to read; None for all.
+        linked: also what other devices of the person recorded; never for a contribution.
     """
     signals = set(permitted) & set(asked) & set(HISTORY_SIGNALS)
-    events = [logged.event for logged in log.read(signals, through=through)]
+    events = [logged.event for logged in log.read(signals, through=through, linked=linked)]
     choices = [_choice(event) for event in events]
     place = {name: index for index, name in enumerate(HISTORY_SIGNALS)}
     return build_histories(

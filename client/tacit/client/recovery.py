@@ -1,0 +1,265 @@
+"""Recovery: a damaged store is moved aside, and what still opens goes on in its place.
+
+Nothing is thrown away: the damaged files stay beside the store as they were found. Single events
+and decisions may be lost alone. Keys, facts, consents and rounds are whole or nothing, for a device
+that lost one of its refusals or rounds would break a promise without knowing; then the device
+starts anew, under a new identity, and what it no longer knows to be permitted counts as refused.
+
+Crash points: until the last step the damaged store is in its place, and recovery can be run again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tacit.client.consents import ConsentLog
+from tacit.client.errors import DeviceError, StoreDamaged, StoreUnavailable
+from tacit.client.events import EventLog
+from tacit.client.facts import Facts
+from tacit.client.guardrails import InstalledGuardrails
+from tacit.client.handover import HandOvers
+from tacit.client.installed import InstalledReleases
+from tacit.client.journal import DecisionJournal
+from tacit.client.keys import KeyProvider
+from tacit.client.participation import ParticipationLog
+from tacit.client.rights_log import RightsLog
+from tacit.client.store import TABLES, Store, create_tables
+from tacit.client.suppressions import Suppressions
+from tacit.privacy.errors import PrivacyError
+from tacit.privacy.release import KINDS
+
+_SIDE_FILES = ("-wal", "-shm")
+_LOSABLE = ("events", "decisions")
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a recovery did.
+
+    Attributes:
+        moved_to: where the damaged store is now.
+        started_anew: whether the device is a new one that has everything refused.
+        kept: events and records of decisions that go on.
+        lost: those that could be reached and did not open; what could not be reached is not known.
+    """
+
+    moved_to: Path
+    started_anew: bool
+    kept: int
+    lost: int
+
+
+def recover(path: Path, keys: KeyProvider) -> Recovered | None:
+    """Move a damaged store aside and put what still opens in its place.
+
+    Args:
+        path: the store.
+        keys: what opens it; a wrong key is no damage and moves nothing.
+
+    Returns:
+        What was done; None if everything in the store opens, so that nothing was.
+
+    Raises:
+        KeyUnavailable: if the key does not open the store.
+        StoreDamaged: if the file is another program's database.
+        StoreUnavailable: if there is no store, another process has it open, a newer version wrote
+            it, or there is no room for a copy; nothing changed.
+    """
+    if not path.is_file():
+        raise StoreUnavailable(f"{path}: expected a store, got no such file")
+    try:
+        with Store.open(path, keys) as store:
+            if _first_damage(store) is None:
+                return None
+    except StoreDamaged:
+        _refuse_foreign(path)
+    moved_to = _free_name(path)
+    work = path.with_name(path.name + ".recovering")
+    try:
+        _copy(path, moved_to)
+        kept, lost = _rebuild(moved_to, work, keys)
+        started_anew = kept is None
+        for suffix in _SIDE_FILES:
+            # A log left behind would be replayed over the new file.
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        os.replace(work, path)
+        _sync(path.parent)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreUnavailable(f"{path}: cannot be recovered ({error})") from None
+    finally:
+        _remove(work)
+    return Recovered(moved_to, started_anew, kept or 0, lost)
+
+
+def _first_damage(store: Store) -> str | None:
+    """Name the first part of a store that does not open; None if all of it does."""
+    if (damage := _broken_promise(store)) is not None:
+        return damage
+    try:
+        with store.reading() as connection:
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            return "tables"
+        DecisionJournal(store).rows()
+    except DeviceError:
+        return "tables"
+    _, lost = _events(store)
+    return "events" if lost else None
+
+
+def _broken_promise(store: Store) -> str | None:
+    """Name what is broken of that which must be whole."""
+    facts = Facts(store)
+    try:
+        facts.identity()
+        facts.device_secret()
+        facts.get("population")
+        Suppressions(facts).get()
+        HandOvers(facts).agreed()
+        InstalledGuardrails(facts).get()
+        RightsLog(facts).entries()
+        for kind in KINDS:
+            InstalledReleases(facts).get(kind)
+        ConsentLog(store, facts).signed()
+        ParticipationLog(store, facts).entries()
+        with store.reading() as connection:
+            for table in set(TABLES) - set(_LOSABLE):
+                connection.execute(f"SELECT * FROM {table}").fetchall()
+    except (DeviceError, PrivacyError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def _rebuild(damaged: Path, work: Path, keys: KeyProvider) -> tuple[int | None, int]:
+    """Make the store that goes on; returns how many records it keeps and lost, or (None, lost)."""
+    _remove(work)
+    read = damaged.with_name(damaged.name + ".reading")
+    try:
+        _copy(damaged, read)
+        with Store.open(read, keys) as store:
+            if _broken_promise(store) is None:
+                return _carry_over(store, work)
+    except StoreDamaged:
+        pass
+    finally:
+        _remove(read)
+    Store.open(work, keys).close()
+    return None, 0
+
+
+def _carry_over(store: Store, work: Path) -> tuple[int, int]:
+    events, lost_events = _events(store)
+    decisions, lost_decisions = _decisions(store)
+    with store.reading() as source:
+        whole = {
+            table: source.execute(f"SELECT * FROM {table}").fetchall()
+            for table in (*(t for t in TABLES if t not in _LOSABLE), "meta")
+        }
+        sequences = source.execute("SELECT seq, name FROM sqlite_sequence").fetchall()
+    target = sqlite3.connect(work, isolation_level=None)
+    try:
+        work.chmod(0o600)
+        target.execute("BEGIN")
+        create_tables(target)
+        for table, rows in {**whole, "events": events, "decisions": decisions}.items():
+            for row in rows:
+                marks = ",".join("?" * len(row))
+                target.execute(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", row)
+        for sequence, name in sequences:
+            # Sequences are never given twice, also those of what was lost.
+            target.execute("DELETE FROM sqlite_sequence WHERE name = ?", (name,))
+            target.execute(
+                "INSERT INTO sqlite_sequence (seq, name) VALUES (?, ?)", (sequence, name)
+            )
+        target.execute("COMMIT")
+    finally:
+        target.close()
+    return len(events) + len(decisions), lost_events + lost_decisions
+
+
+def _events(store: Store) -> tuple[list[tuple[Any, ...]], int]:
+    rows = _reachable(store, "events")
+    log = EventLog(store)
+    kept = [row for row in rows if log.opens(*row)]
+    return kept, len(rows) - len(kept)
+
+
+def _decisions(store: Store) -> tuple[list[tuple[Any, ...]], int]:
+    rows = _reachable(store, "decisions")
+    kept: list[tuple[Any, ...]] = []
+    for row in rows:
+        try:
+            store.unseal("decision", row[0], row[1], row[3])
+        except (StoreDamaged, TypeError):
+            continue
+        kept.append(row)
+    return kept, len(rows) - len(kept)
+
+
+def _reachable(store: Store, table: str) -> list[tuple[Any, ...]]:
+    """Read a table from both ends, as far as SQLite gets past damaged pages."""
+    found: dict[int, tuple[Any, ...]] = {}
+    for direction in ("ASC", "DESC"):
+        try:
+            with store.reading() as connection:
+                for row in connection.execute(f"SELECT * FROM {table} ORDER BY 1 {direction}"):
+                    found.setdefault(row[0], row)
+                return [found[sequence] for sequence in sorted(found)]
+        except DeviceError:
+            continue
+    return [found[sequence] for sequence in sorted(found)]
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Leave the database of another program alone.
+
+    Raises:
+        StoreDamaged: if SQLite reads the file, and it is no store.
+    """
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema")}
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return
+    if tables and not {"meta", "data_keys", "facts"} <= tables:
+        raise StoreDamaged(f"{path}: expected a device's store, got another database")
+
+
+def _copy(path: Path, to: Path) -> None:
+    for suffix in ("", *_SIDE_FILES):
+        source = path.with_name(path.name + suffix)
+        if source.exists():
+            copy = to.with_name(to.name + suffix)
+            shutil.copyfile(source, copy)
+            copy.chmod(0o600)
+            with copy.open("rb") as file:
+                os.fsync(file.fileno())
+    _sync(to.parent)
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", *_SIDE_FILES):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    while (found := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    return found
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
