@@ -19,6 +19,7 @@ from tacit.client.deciding import Deciding
 from tacit.client.decision import DeviceState
 from tacit.client.exposure import DeviceExposure, exposure_of
 from tacit.client.guardrails.kinds import OUTBOUND
+from tacit.client.identifying import Identifying
 from tacit.client.keeping import Keeping
 from tacit.client.keys import KeyProvider
 from tacit.client.policy import DevicePolicy, Endpoints, TrustRoots
@@ -45,7 +46,7 @@ def system_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Personalizer(Deciding, Consenting, Switching, Keeping):
+class Personalizer(Deciding, Identifying, Consenting, Switching, Keeping):
     """One user's personalization on one device; see `Parts` for what it is made of.
 
     Attributes:
@@ -74,6 +75,7 @@ class Personalizer(Deciding, Consenting, Switching, Keeping):
             clock_ms=clock_ms,
         )
         self.rights = Rights(self)
+        self.recall()
 
     @classmethod
     def open(

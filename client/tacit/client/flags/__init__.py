@@ -2,7 +2,7 @@
 
 from tacit.client.flags.assignment import Assigner
 from tacit.client.flags.document import Flag, FlagSet, FlagValue, Variant, read_source
-from tacit.client.flags.evaluation import Evaluation, Flags, FlagValue, Reason
+from tacit.client.flags.evaluation import Evaluation, Flags, Reason
 from tacit.client.flags.signed import InstalledFlags, open_signed, sign_flags
 
 __all__ = [

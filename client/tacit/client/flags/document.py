@@ -67,8 +67,8 @@ class Flag:
     @property
     def kind(self) -> FlagKind:
         """What its values are; integers among fractions are fractions."""
-        kinds = {kind_of(variant.value) for variant in self.variants}
-        return "float" if kinds == {"integer", "float"} else min(kinds)
+        kinds: set[FlagKind] = {kind_of(variant.value) for variant in self.variants}
+        return "float" if len(kinds) > 1 else kinds.pop()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from typing import Any, cast
+from typing import cast
 
 from tacit.client.errors import BadEvent
 
 
-def json_value(text: str, field: str) -> Any:
+def json_value(text: str, field: str) -> object:
     """Parse a JSON text with finite numbers.
 
     Raises:
@@ -27,7 +27,7 @@ def json_object(text: str, field: str) -> dict[str, object]:
     Raises:
         BadEvent: if it is none.
     """
-    value = json_value(text, field) if text else {}
+    value: object = json_value(text, field) if text else {}
     if not isinstance(value, dict):
         raise BadEvent(f"{field}: expected a JSON object")
     return cast(dict[str, object], value)

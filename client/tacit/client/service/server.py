@@ -73,7 +73,9 @@ class PersonalizerServer:
                     ("grpc.max_send_message_length", MAX_REPLY_BYTES),
                 ],
             )
-            service = PersonalizerService(runtime, self.tokens, Peers(self._socket.path))
+            self.service = service = PersonalizerService(
+                runtime, self.tokens, Peers(self._socket.path)
+            )
             personalizer_pb2_grpc.add_PersonalizerServiceServicer_to_server(service, self._server)
             self._bind()
             self._server.start()

@@ -1,11 +1,11 @@
 """App tokens: one file beside the store, which only the holder of the store's key can change.
 
 Reading it does not open the store, so tokens can be issued, listed and revoked while the service
-has the store open; it notices at the next call. A token is 32 bytes of the operating system's CSPRNG; the file keeps its SHA-256, which
-needs no salt or stretching, for nobody can search 2^256 tokens. The file carries an HMAC under a
-key that the store's `KeyProvider` wraps: whoever can write the file but not unwrap the key cannot
-add an app, or give one more. Putting back an older file whole is not noticed; whoever can do that
-owns the account the device runs under.
+has the store open; it notices at the next call. A token is 32 bytes of the operating system's
+CSPRNG; the file keeps its SHA-256, which needs no salt or stretching, for nobody can search 2^256
+tokens. The file carries an HMAC under a key that the store's `KeyProvider` wraps: whoever can write
+the file but not unwrap the key cannot add an app, or give one more. Putting back an older file
+whole is not noticed; whoever can do that owns the account the device runs under.
 """
 
 from __future__ import annotations
