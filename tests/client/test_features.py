@@ -10,7 +10,9 @@ import pytest
 
 from tacit.client import Personalizer
 from tacit.client.events import Event, LoggedEvent
-from tacit.client.features import FeatureState, read_features, seeks_help, session_intent
+from tacit.client.feature_state import FeatureState
+from tacit.client.features import read_features
+from tacit.client.session_intent import seeks_help, session_intent, session_of
 
 DAY_MS, MINUTE_MS = 86_400_000, 60_000
 EVERYTHING = frozenset(
@@ -101,7 +103,8 @@ def test_intent_follows_the_session_and_help_comes_first() -> None:
     now = 1_800_000_000_000
 
     def of(*events: Event) -> Any:
-        return session_intent(events, now)[0]
+        logged = [LoggedEvent(n + 1, event) for n, event in enumerate(events)]
+        return session_intent(session_of(logged, now), now)[0]
 
     view = [_event("product_view", now - n * MINUTE_MS, f"i{n}") for n in range(3)]
     cart = _event("add_to_cart", now - MINUTE_MS, "i1")
@@ -171,3 +174,4 @@ def test_each_feature_is_switched_by_consent(shop: Any, device: Personalizer, vi
     device.consent("decide", None, False)
     told = device.state().features
     assert (told.engagement, told.affinities, told.hours, told.stage, told.intent) == (None,) * 5
+    assert {one.rule for one in told.why.values()} == {"not permitted"}

@@ -58,8 +58,9 @@ def test_forgetting_since_a_time_takes_events_and_decisions_of_it(
     assert {e for item in device.recommend().items for e in item.reasons} == {
         "more Kitchen", "something different",
     }  # fmt: skip
-    assert device.state().features.engagement is not None
-    assert device.state().features.engagement.events == 1
+    engagement = device.state().features.engagement
+    assert engagement is not None
+    assert engagement.events == 1
 
 
 def test_what_was_forgotten_does_not_come_back_under_its_id(

@@ -44,8 +44,9 @@ from tacit.client.errors import (
     UnknownEvent,
 )
 from tacit.client.exposure import DeviceExposure, ExposureLine
-from tacit.client.features import Features
+from tacit.client.features import Features, Why
 from tacit.client.flags import Evaluation
+from tacit.client.journey import ChurnRisk
 from tacit.client.keys import FileKeyProvider, KeyProvider, PassphraseKeyProvider
 from tacit.client.link import Linked
 from tacit.client.personalizer import Personalizer
@@ -68,6 +69,7 @@ __all__ = [
     "BadGuardrails",
     "Catalogue",
     "CatalogueItem",
+    "ChurnRisk",
     "CitedEvent",
     "Component",
     "ConsentTerms",
@@ -116,4 +118,5 @@ __all__ = [
     "TrustRoots",
     "UnknownDecision",
     "UnknownEvent",
+    "Why",
 ]

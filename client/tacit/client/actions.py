@@ -19,9 +19,9 @@ from tacit.client.decide import LinearModel
 from tacit.client.decide.linear import best_probabilities
 from tacit.client.decision import HandOver
 from tacit.client.errors import BadEvent
-from tacit.client.features import Intent
 from tacit.client.guardrails.kinds import CHANNELS
 from tacit.client.guardrails.masks import Removals
+from tacit.client.session_intent import Intent
 
 FloatArray = npt.NDArray[np.float64]
 

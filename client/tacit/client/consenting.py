@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from tacit.client.consents import BASIC_SIGNALS
+from tacit.client.errors import BadEvent
+from tacit.client.features import FEATURE_SIGNALS
 from tacit.client.parts import Parts
 from tacit.privacy.consent import ConsentEvent
 from tacit.privacy.signals import PURPOSES
@@ -14,7 +16,7 @@ _GPC_PURPOSES = ("learn", "measure")
 
 
 class Consenting(Parts):
-    """The verbs `consent`, `observe_gpc`, and `decide` for who needs the signed event."""
+    """The verbs `consent`, `observe_gpc`, `infer`, and `decide` for who needs the signed event."""
 
     def consent(
         self,
@@ -63,6 +65,23 @@ class Consenting(Parts):
         for purpose in _GPC_PURPOSES if present else ():
             if stands := self.consents.permitted(purpose, self.clock_ms()):
                 self.decide(purpose, stands, granted=True, gpc=True)
+
+    def infer(self, feature: str, allowed: bool) -> None:
+        """Switch a feature of the person off, or on again; on the disk when this returns.
+
+        A feature that is off is not worked out and nothing goes by it, whatever the consents; its
+        events stay for what else they are permitted for.
+
+        Args:
+            feature: a name of `FEATURE_SIGNALS`.
+            allowed: whether it may be worked out.
+
+        Raises:
+            BadEvent: if there is no such feature.
+        """
+        if feature not in FEATURE_SIGNALS:
+            raise BadEvent(f"infer: expected a feature among {', '.join(FEATURE_SIGNALS)}")
+        self.suppressions.change("features", feature, suppressed=not allowed)
 
     def decide(
         self, purpose: str, signals: Collection[str], *, granted: bool, gpc: bool = False

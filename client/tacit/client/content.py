@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from tacit.client.errors import BadEvent
-from tacit.client.features import Intent, Stage
+from tacit.client.journey import Stage
+from tacit.client.session_intent import Intent
 
 Part = Literal["headline", "image", "offer", "call_to_action"]
 PARTS: tuple[Part, ...] = ("headline", "image", "offer", "call_to_action")

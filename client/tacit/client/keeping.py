@@ -5,6 +5,7 @@ from __future__ import annotations
 from tacit.client.decision import Forgotten
 from tacit.client.erasure import erase
 from tacit.client.errors import BadEvent
+from tacit.client.integrity import broken_promise
 from tacit.client.keys import KeyProvider
 from tacit.client.link import Linked, export_content, merge
 from tacit.client.link_envelope import card_of, close_for, close_with_passphrase, open_export
@@ -74,6 +75,8 @@ class Keeping(Parts):
             KeyUnavailable: if `keys` cannot wrap; nothing changed.
             StoreDamaged: if a record does not open; nothing changed.
         """
+        # Seals facts of an older format anew; what does not open is for `rotate` to refuse.
+        broken_promise(self.store)
         return rotate(self.store, keys)
 
     def link_card(self) -> bytes:

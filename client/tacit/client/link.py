@@ -25,6 +25,7 @@ from tacit.privacy.signals import SIGNALS, Sensitivity, signal_of_event
 MAX_CONTENT_BYTES = 256 << 20
 """Largest content of an export, unpacked."""
 
+_INSTRUCTIONS = ("items", "categories", "channels", "features")
 _TYPE = "tacit.link/1"
 
 
@@ -39,7 +40,7 @@ class Linked:
         known: recorded or forgotten here before.
         not_permitted: left out, for no consent to `decide` here covers their signal.
         expired: left out, for this device keeps their signal no longer than that.
-        instructions: dislikes and opted-out channels that were added.
+        instructions: dislikes, opted-out channels and switched-off features that were added.
     """
 
     device_id: str
@@ -67,6 +68,7 @@ def export_content(log: EventLog, suppressed: Suppressed, device_id: str) -> byt
         "items": sorted(suppressed.items),
         "categories": sorted(suppressed.categories),
         "channels": sorted(suppressed.channels),
+        "features": sorted(suppressed.features),
     }
     return zlib.compress(json.dumps(document, allow_nan=False).encode())
 
@@ -129,7 +131,7 @@ def _read(content: bytes) -> tuple[str, list[tuple[Event, str]], Suppressed]:
         if document["type"] != _TYPE:
             raise ValueError
         events = [_event(str(event_id), str(record)) for event_id, record in document["events"]]
-        named = (frozenset(map(str, document[n])) for n in ("items", "categories", "channels"))
+        named = (frozenset(map(str, document[n])) for n in _INSTRUCTIONS)
         return str(document["device_id"]), events, Suppressed(*named)
     except (zlib.error, ValueError, KeyError, TypeError, RecursionError, StoreDamaged):
         raise ExportRefused("the export's content is of another version or malformed") from None

@@ -13,7 +13,8 @@ from tacit.client.categories import CategoryIndex
 from tacit.client.decide import Recency
 from tacit.client.errors import BadEvent
 from tacit.client.events import LoggedEvent
-from tacit.client.features import HELP_MS, Features, FeatureState, read_features, seeks_help
+from tacit.client.feature_state import FeatureState
+from tacit.client.features import Features, read_features
 from tacit.client.guardrails.document import GuardrailPolicy
 from tacit.client.guardrails.masks import Guardrails
 from tacit.client.guardrails.situation import Situation, channel_of, no_items
@@ -26,6 +27,7 @@ from tacit.client.profile import (
     history,
     stated_preference,
 )
+from tacit.client.session_intent import HELP_MS, seeks_help
 from tacit.client.suppressions import Suppressions
 
 IntArray = npt.NDArray[np.int64]
@@ -221,7 +223,8 @@ class Moments:
     ) -> Features:
         """Return the features as of now, reading only what was added since.
 
-        Categories from which the policy lets nothing be inferred are no affinities.
+        Categories from which the policy lets nothing be inferred are no affinities; features that
+        the person switched off are absent.
         """
         hidden = {
             name
@@ -237,7 +240,8 @@ class Moments:
             self._features_of = key
         self._features.update(events[self._features_through :], catalogue, zone)
         self._features_through = len(events)
-        return read_features(self._features, permitted, zone, now_ms, hidden)
+        switched_off = self._suppressions.get().features
+        return read_features(self._features, permitted, zone, now_ms, hidden, switched_off)
 
     def drop(self) -> None:
         """Drop everything read."""

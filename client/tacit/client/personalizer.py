@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING
 
 from tacit.client.catalogue import Catalogue
 from tacit.client.consenting import Consenting
-from tacit.client.consents import BASIC_SIGNALS
 from tacit.client.decide import Recency
 from tacit.client.deciding import Deciding
 from tacit.client.decision import DeviceState
 from tacit.client.exposure import DeviceExposure, exposure_of
-from tacit.client.guardrails.kinds import OUTBOUND
 from tacit.client.identifying import Identifying
 from tacit.client.keeping import Keeping
 from tacit.client.keys import KeyProvider
@@ -31,8 +29,8 @@ from tacit.client.slate import Exploration
 from tacit.client.store import Store
 from tacit.client.switching import Switching
 from tacit.client.terms import ConsentTerms
+from tacit.client.traffic_log import TrafficLog
 from tacit.privacy.release import KINDS, RANKING
-from tacit.privacy.signals import PURPOSES
 
 if TYPE_CHECKING:
     from tacit.client.sync import SyncReport
@@ -126,9 +124,8 @@ class Personalizer(Deciding, Identifying, Consenting, Switching, Keeping):
             raise
         return opened
 
-    @classmethod
+    @staticmethod
     def recover(
-        cls,
         path: Path | str,
         keys: KeyProvider,
         *,
@@ -148,14 +145,7 @@ class Personalizer(Deciding, Identifying, Consenting, Switching, Keeping):
             KeyUnavailable, StoreDamaged, StoreUnavailable: see `tacit.client.recovery.recover`;
                 nothing changed.
         """
-        recovered = recover(Path(path), keys)
-        if recovered is not None and recovered.started_anew:
-            with cls.open(path, keys, terms=terms, clock_ms=clock_ms) as opened:
-                for purpose in PURPOSES:
-                    opened.decide(purpose, BASIC_SIGNALS, granted=False)
-                for channel in OUTBOUND:
-                    opened.opt_out(channel)
-        return recovered
+        return recover(Path(path), keys, terms or ConsentTerms(), clock_ms())
 
     def state(self) -> DeviceState:
         """Return what the device knows about itself, and expects of its user.
@@ -185,6 +175,7 @@ class Personalizer(Deciding, Identifying, Consenting, Switching, Keeping):
             ),
             features=self._features(now_ms),
             retention_days=self.retention.days,
+            traffic=TrafficLog(self.facts).get(),
         )
 
     def exposure(self) -> DeviceExposure:

@@ -17,24 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tacit.client.consents import ConsentLog
+from tacit.client.consents import BASIC_SIGNALS, ConsentLog
 from tacit.client.errors import DeviceError, StoreDamaged, StoreUnavailable
 from tacit.client.events import EventLog
 from tacit.client.facts import Facts
-from tacit.client.guardrails import InstalledGuardrails
-from tacit.client.handover import HandOvers
-from tacit.client.installed import InstalledReleases
+from tacit.client.guardrails.kinds import OUTBOUND
+from tacit.client.integrity import LOSABLE, broken_promise
 from tacit.client.journal import DecisionJournal
 from tacit.client.keys import KeyProvider
-from tacit.client.participation import ParticipationLog
-from tacit.client.rights_log import RightsLog
 from tacit.client.store import TABLES, Store, create_tables
-from tacit.client.suppressions import Suppressions
-from tacit.privacy.errors import PrivacyError
-from tacit.privacy.release import KINDS
+from tacit.client.suppressions import Suppressed, Suppressions
+from tacit.client.terms import ConsentTerms
+from tacit.privacy.signals import PURPOSES
 
 _SIDE_FILES = ("-wal", "-shm")
-_LOSABLE = ("events", "decisions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +50,14 @@ class Recovered:
     lost: int
 
 
-def recover(path: Path, keys: KeyProvider) -> Recovered | None:
+def recover(path: Path, keys: KeyProvider, terms: ConsentTerms, now_ms: int) -> Recovered | None:
     """Move a damaged store aside and put what still opens in its place.
 
     Args:
         path: the store.
         keys: what opens it; a wrong key is no damage and moves nothing.
+        terms: of the refusals that a device which starts anew begins with.
+        now_ms: Unix milliseconds.
 
     Returns:
         What was done; None if everything in the store opens, so that nothing was.
@@ -82,8 +80,10 @@ def recover(path: Path, keys: KeyProvider) -> Recovered | None:
     work = path.with_name(path.name + ".recovering")
     try:
         _copy(path, moved_to)
-        kept, lost = _rebuild(moved_to, work, keys)
-        started_anew = kept is None
+        _remove(work)
+        carried = _carry_over(moved_to, work, keys)
+        if carried is None:
+            _start_anew(work, keys, terms, now_ms)
         for suffix in _SIDE_FILES:
             # A log left behind would be replayed over the new file.
             path.with_name(path.name + suffix).unlink(missing_ok=True)
@@ -93,12 +93,13 @@ def recover(path: Path, keys: KeyProvider) -> Recovered | None:
         raise StoreUnavailable(f"{path}: cannot be recovered ({error})") from None
     finally:
         _remove(work)
-    return Recovered(moved_to, started_anew, kept or 0, lost)
+    kept, lost = carried or (0, 0)
+    return Recovered(moved_to, carried is None, kept, lost)
 
 
 def _first_damage(store: Store) -> str | None:
     """Name the first part of a store that does not open; None if all of it does."""
-    if (damage := _broken_promise(store)) is not None:
+    if (damage := broken_promise(store)) is not None:
         return damage
     try:
         with store.reading() as connection:
@@ -112,53 +113,39 @@ def _first_damage(store: Store) -> str | None:
     return "events" if lost else None
 
 
-def _broken_promise(store: Store) -> str | None:
-    """Name what is broken of that which must be whole."""
-    facts = Facts(store)
-    try:
-        facts.identity()
-        facts.device_secret()
-        facts.get("population")
-        Suppressions(facts).get()
-        HandOvers(facts).agreed()
-        InstalledGuardrails(facts).get()
-        RightsLog(facts).entries()
-        for kind in KINDS:
-            InstalledReleases(facts).get(kind)
-        ConsentLog(store, facts).signed()
-        ParticipationLog(store, facts).entries()
-        with store.reading() as connection:
-            for table in set(TABLES) - set(_LOSABLE):
-                connection.execute(f"SELECT * FROM {table}").fetchall()
-    except (DeviceError, PrivacyError, ValueError) as error:
-        return str(error)
-    return None
-
-
-def _rebuild(damaged: Path, work: Path, keys: KeyProvider) -> tuple[int | None, int]:
-    """Make the store that goes on; returns how many records it keeps and lost, or (None, lost)."""
-    _remove(work)
+def _carry_over(damaged: Path, work: Path, keys: KeyProvider) -> tuple[int, int] | None:
+    """Write what opens to a new store; returns records kept and lost, None if it cannot go on."""
+    # Read from a copy of its own: SQLite writes to what it opens.
     read = damaged.with_name(damaged.name + ".reading")
     try:
         _copy(damaged, read)
         with Store.open(read, keys) as store:
-            if _broken_promise(store) is None:
-                return _carry_over(store, work)
+            if broken_promise(store) is None:
+                return _write(store, work)
     except StoreDamaged:
         pass
     finally:
         _remove(read)
-    Store.open(work, keys).close()
-    return None, 0
+    return None
 
 
-def _carry_over(store: Store, work: Path) -> tuple[int, int]:
+def _start_anew(work: Path, keys: KeyProvider, terms: ConsentTerms, now_ms: int) -> None:
+    """Make an empty store that has everything refused, before it takes its place."""
+    with Store.open(work, keys) as store:
+        facts = Facts(store)
+        consents = ConsentLog(store, facts)
+        for purpose in PURPOSES:
+            consents.decide(purpose, BASIC_SIGNALS, granted=False, now_ms=now_ms, terms=terms)
+        Suppressions(facts).add(Suppressed(channels=frozenset(OUTBOUND)))
+
+
+def _write(store: Store, work: Path) -> tuple[int, int]:
     events, lost_events = _events(store)
     decisions, lost_decisions = _decisions(store)
     with store.reading() as source:
         whole = {
             table: source.execute(f"SELECT * FROM {table}").fetchall()
-            for table in (*(t for t in TABLES if t not in _LOSABLE), "meta")
+            for table in (*(t for t in TABLES if t not in LOSABLE), "meta")
         }
         sequences = source.execute("SELECT seq, name FROM sqlite_sequence").fetchall()
     target = sqlite3.connect(work, isolation_level=None)
@@ -173,9 +160,7 @@ def _carry_over(store: Store, work: Path) -> tuple[int, int]:
         for sequence, name in sequences:
             # Sequences are never given twice, also those of what was lost.
             target.execute("DELETE FROM sqlite_sequence WHERE name = ?", (name,))
-            target.execute(
-                "INSERT INTO sqlite_sequence (seq, name) VALUES (?, ?)", (sequence, name)
-            )
+            target.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (name, sequence))
         target.execute("COMMIT")
     finally:
         target.close()
@@ -222,7 +207,7 @@ def _refuse_foreign(path: Path) -> None:
         StoreDamaged: if SQLite reads the file, and it is no store.
     """
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
         try:
             tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema")}
         finally:

@@ -96,6 +96,7 @@ class Rights:
                 "items": [*sorted(suppressed.items)],
                 "categories": [*sorted(suppressed.categories)],
                 "channels": [*sorted(suppressed.channels)],
+                "features": [*sorted(suppressed.features)],
             },
             "releases": {
                 kind: held.manifest.version for kind, held in releases.items() if held is not None

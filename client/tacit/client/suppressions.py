@@ -13,6 +13,7 @@ from tacit.client.facts import Facts
 from tacit.privacy.canonical import Fields, canonical_json, parse_canonical
 
 _FACT = "suppressions"
+_NAMES = ("items", "categories", "channels", "features")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,13 @@ class Suppressed:
     Attributes:
         items, categories: never shown.
         channels: opted out of.
+        features: not worked out; names of `FEATURE_SIGNALS`.
     """
 
     items: frozenset[str] = frozenset()
     categories: frozenset[str] = frozenset()
     channels: frozenset[str] = frozenset()
+    features: frozenset[str] = frozenset()
 
 
 class Suppressions:
@@ -43,9 +46,12 @@ class Suppressions:
             if content is None:
                 self._held = Suppressed()
             else:
-                fields = Fields(parse_canonical(content), "suppressions")
-                names = ("items", "categories", "channels")
-                self._held = Suppressed(*(frozenset(fields.texts(name)) for name in names))
+                document = parse_canonical(content)
+                fields = Fields(document, "suppressions")
+                # Stores from before a name was there hold nothing under it.
+                self._held = Suppressed(
+                    *(frozenset(fields.texts(name)) for name in _NAMES if name in document)
+                )
         return self._held
 
     def drop(self) -> None:
@@ -53,11 +59,11 @@ class Suppressions:
         self._held = None
 
     def change(self, what: str, name: str, *, suppressed: bool) -> None:
-        """Suppress an item, category or channel, or take it back; on the disk when this returns.
+        """Suppress one name, or take it back; on the disk when this returns.
 
         Args:
-            what: `items`, `categories` or `channels`.
-            name: of the item, category or channel.
+            what: `items`, `categories`, `channels` or `features`.
+            name: of the item, category, channel or feature.
             suppressed: yes or no.
         """
         held = self.get()
@@ -72,27 +78,15 @@ class Suppressions:
             held.items | more.items,
             held.categories | more.categories,
             held.channels | more.channels,
+            held.features | more.features,
         )
         if after != held:
             self._put(after)
-        return sum(
-            len(both) - len(before)
-            for both, before in (
-                (after.items, held.items),
-                (after.categories, held.categories),
-                (after.channels, held.channels),
-            )
-        )
+        return sum(len(getattr(after, name)) - len(getattr(held, name)) for name in _NAMES)
 
     def _put(self, after: Suppressed) -> None:
         self._facts.put(
             _FACT,
-            canonical_json(
-                {
-                    "items": sorted(after.items),
-                    "categories": sorted(after.categories),
-                    "channels": sorted(after.channels),
-                }
-            ),
+            canonical_json({name: sorted(getattr(after, name)) for name in _NAMES}),
         )
         self._held = after

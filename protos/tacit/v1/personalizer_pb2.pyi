@@ -1385,9 +1385,9 @@ class DeviceState(_message.Message):
     PENDING_CONSENTS_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
     ROUNDS_FIELD_NUMBER: _builtins.int
-    EPSILON_FIELD_NUMBER: _builtins.int
-    TARGET_DELTA_FIELD_NUMBER: _builtins.int
     RELEASES_FIELD_NUMBER: _builtins.int
+    SENT_BYTES_FIELD_NUMBER: _builtins.int
+    RECEIVED_BYTES_FIELD_NUMBER: _builtins.int
     PREDICTIONS_JSON_FIELD_NUMBER: _builtins.int
     FEATURES_JSON_FIELD_NUMBER: _builtins.int
     EXPOSURE_JSON_FIELD_NUMBER: _builtins.int
@@ -1397,13 +1397,14 @@ class DeviceState(_message.Message):
     pending_consents: _builtins.int
     events: _builtins.int
     rounds: _builtins.int
-    epsilon: _builtins.float
-    """Absent if a round without noise was entered: then nothing bounds it."""
-    target_delta: _builtins.float
+    sent_bytes: _builtins.int
+    """Bytes of every sync so far."""
+    received_bytes: _builtins.int
     predictions_json: _builtins.str
     """JSON objects; see docs/device.md."""
     features_json: _builtins.str
     exposure_json: _builtins.str
+    """The device's own privacy account: no figure of it stands without what it rests on."""
     @_builtins.property
     def consents(self) -> _containers.MessageMap[_builtins.str, Global___SignalNames]: ...
     @_builtins.property
@@ -1417,20 +1418,18 @@ class DeviceState(_message.Message):
         pending_consents: _builtins.int = ...,
         events: _builtins.int = ...,
         rounds: _builtins.int = ...,
-        epsilon: _builtins.float | None = ...,
-        target_delta: _builtins.float = ...,
         releases: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        sent_bytes: _builtins.int = ...,
+        received_bytes: _builtins.int = ...,
         predictions_json: _builtins.str = ...,
         features_json: _builtins.str = ...,
         exposure_json: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "epsilon", b"epsilon"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "consents", b"consents", "device_id", b"device_id", "epsilon", b"epsilon", "events", b"events", "exposure_json", b"exposure_json", "features_json", b"features_json", "pending_consents", b"pending_consents", "population", b"population", "predictions_json", b"predictions_json", "releases", b"releases", "rounds", b"rounds", "target_delta", b"target_delta"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consents", b"consents", "device_id", b"device_id", "events", b"events", "exposure_json", b"exposure_json", "features_json", b"features_json", "pending_consents", b"pending_consents", "population", b"population", "predictions_json", b"predictions_json", "received_bytes", b"received_bytes", "releases", b"releases", "rounds", b"rounds", "sent_bytes", b"sent_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__epsilon: _TypeAlias = _typing.Literal["epsilon"]  # noqa: Y015
-    _WhichOneofArgType__epsilon: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__epsilon) -> _WhichOneofReturnType__epsilon | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeviceState: _TypeAlias = DeviceState  # noqa: Y015
 

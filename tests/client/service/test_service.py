@@ -101,7 +101,10 @@ def test_an_app_acts_for_the_person(served: Any) -> None:
     assert granted.permitted == ["product_view"]
     state = app.State(pb.StateRequest())
     assert (state.events, list(state.consents["learn"].signals)) == (2, ["product_view"])
-    assert (state.epsilon, state.HasField("epsilon")) == (0.0, True)
+    assert (state.sent_bytes, json.loads(state.exposure_json)) == (
+        0,
+        {"by_level": {}, "by_purpose": {}, "by_task": {}},
+    )
     assert json.loads(state.features_json)["affinities"]
     assert app.RotateKeys(pb.RotateKeysRequest()).epoch == 2
     exported = app.Export(pb.ExportRequest(passphrase="a long passphrase"))

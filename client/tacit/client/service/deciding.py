@@ -9,13 +9,14 @@ import grpc
 from tacit.client.actions import Action, ActionKind, Strategy
 from tacit.client.content import PARTS, Component, Part
 from tacit.client.errors import BadEvent, UnknownDecision
-from tacit.client.features import Intent, Stage
 from tacit.client.flags import FlagValue
+from tacit.client.journey import Stage
 from tacit.client.personalizer import Personalizer
 from tacit.client.service import messages
 from tacit.client.service.fields import json_value, one_of
 from tacit.client.service.gate import Gate
 from tacit.client.service.grants import Grant
+from tacit.client.session_intent import Intent
 from tacit.v1 import personalizer_pb2 as pb
 
 _Context = grpc.ServicerContext

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 from tacit.client import actions, content, decision, questions
 from tacit.client.flags import Evaluation
+from tacit.client.plain import plain
 from tacit.client.sync import SyncReport
 from tacit.v1 import personalizer_pb2 as pb
 
@@ -150,13 +150,11 @@ def state(known: decision.DeviceState) -> pb.DeviceState:
         pending_consents=known.pending_consents,
         events=known.events,
         rounds=known.rounds,
-        epsilon=known.epsilon,
-        target_delta=known.target_delta,
         releases=dict(known.releases),
-        predictions_json=json.dumps(
-            {kind: dataclasses.asdict(told) for kind, told in known.predictions.items()}
-        ),
-        features_json=json.dumps(dataclasses.asdict(known.features)),
+        sent_bytes=known.traffic.sent_bytes,
+        received_bytes=known.traffic.received_bytes,
+        predictions_json=json.dumps(plain(known.predictions)),
+        features_json=json.dumps(plain(known.features)),
         exposure_json=json.dumps(known.exposure.to_json()),
     )
 
