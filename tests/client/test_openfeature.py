@@ -13,10 +13,12 @@ import pytest
 pytest.importorskip("openfeature", reason="needs the openfeature extra")
 
 from openfeature import api
-from openfeature.evaluation_context import EvaluationContext
+from openfeature.evaluation_context import (  # pyright: ignore[reportMissingTypeStubs]
+    EvaluationContext,
+)
 from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import Reason
-from openfeature.track import TrackingEventDetails
+from openfeature.track import TrackingEventDetails  # pyright: ignore[reportMissingTypeStubs]
 
 from tacit.client.flags import read_source, sign_flags
 from tacit.client.openfeature import TacitProvider
@@ -59,7 +61,13 @@ def client(device: Any) -> Iterator[Any]:
 
 @pytest.mark.parametrize("kind", VALUES)
 def test_each_kind_resolves(client: Any, kind: str) -> None:
-    defaults = {"boolean": False, "string": "", "integer": 0, "float": 0.0, "object": {}}
+    defaults: dict[str, Any] = {
+        "boolean": False,
+        "string": "",
+        "integer": 0,
+        "float": 0.0,
+        "object": {},
+    }
     details = getattr(client, f"get_{kind}_details")(kind, defaults[kind])
     assert details.value == VALUES[kind]
     assert type(details.value) is type(VALUES[kind])

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from openfeature.evaluation_context import EvaluationContext
+from openfeature.evaluation_context import EvaluationContext  # pyright: ignore[reportMissingTypeStubs]
 from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import FlagResolutionDetails, Reason
-from openfeature.provider import AbstractProvider, Metadata
-from openfeature.track import TrackingEventDetails
+from openfeature.provider import AbstractProvider, Metadata  # pyright: ignore[reportMissingTypeStubs]
+from openfeature.track import TrackingEventDetails  # pyright: ignore[reportMissingTypeStubs]
 
 from tacit.client.personalizer import Personalizer
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 
@@ -22,4 +23,4 @@ def plain(value: object) -> Any:
         return sorted(plain(one) for one in cast(Collection[object], value))
     if isinstance(value, Collection) and not isinstance(value, str | bytes):
         return [plain(one) for one in cast(Collection[object], value)]
-    return value
+    return str(value) if isinstance(value, Path) else value
