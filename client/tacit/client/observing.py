@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping
 
+from tacit.client.attention import split
 from tacit.client.decision import Ack
 from tacit.client.errors import BadEvent
 from tacit.client.events import MAX_EVENT_ID, Event
@@ -30,7 +31,9 @@ class Observing(Parts):
 
         Args:
             event: a Segment event name (`Product Viewed`) or a signal (`product_view`).
-            properties: JSON values; `product_id` names the item.
+            properties: JSON values; `product_id` names the item. `dwell_ms` and `scroll` of a page
+                or an item are recorded as events of the signals `dwell` and `scroll`, if those may
+                be.
             event_id: names the event for good: the same id again records nothing.
             ts: Unix milliseconds; now if None.
 
@@ -48,16 +51,19 @@ class Observing(Parts):
         self._sweep(now_ms)
         permitted = frozenset[str]().union(*self.consents.state(now_ms).values())
         kept: list[tuple[Event, str]] = []
+        extra: list[tuple[Event, str]] = []
         acks: list[Ack] = []
         for name, properties, event_id, ts in events:
-            event = read_event(name, properties, now_ms if ts is None else ts)
+            event, attention = split(read_event(name, properties, now_ms if ts is None else ts))
             known_as = os.urandom(16).hex() if event_id is None else event_id
             if not 0 < len(known_as) <= MAX_EVENT_ID:
                 raise BadEvent(f"event_id: expected 1 to {MAX_EVENT_ID} characters")
             if event.signal in permitted:
                 kept.append((event, known_as))
             acks.append(Ack(known_as, None, event.signal in permitted, False))
-        logged = iter(self.events.append_all(kept))
+            extra += [(one, f"{known_as}/{one.signal}") for one in attention]
+        told = [one for one in extra if one[0].signal in permitted]
+        logged = iter(self.events.append_all(kept + told))
         for position, ack in enumerate(acks):
             if ack.recorded:
                 sequence, new = next(logged)

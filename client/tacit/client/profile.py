@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tacit.client.attention import view_weight
 from tacit.client.catalogue import Catalogue
 from tacit.client.decide.recency import Recency, age_ranks
 from tacit.client.events import Event, EventLog, LoggedEvent
@@ -112,6 +113,7 @@ def history(
     strongest: dict[int, tuple[float, LoggedEvent]] = {}
     behind: dict[int, list[int]] = {}
     last_seen: dict[int, int] = {}
+    looked_s: dict[int, float] = {}
     owned: set[int] = set()
     met: set[int] = set()
     closed = set[int]() if barred is None else set(barred.tolist())
@@ -136,6 +138,13 @@ def history(
                 kind, name, weight = preference
                 stated[kind, name] = (weight, entry)
             continue
+        if event.signal == DWELL:
+            for item_id in event.items:
+                looked_at = catalogue.index(item_id)
+                if looked_at is not None:
+                    looked_s[looked_at] = looked_s.get(looked_at, 0.0) + (event.value or 0.0)
+                    behind.setdefault(looked_at, []).append(entry.sequence)
+            continue
         signal_weight = SIGNAL_WEIGHTS.get(event.signal)
         if signal_weight is None:
             continue
@@ -155,6 +164,11 @@ def history(
                 add(example, STATED_WEIGHT * weight / ITEMS_OF_CATEGORY, entry)
         elif (known := catalogue.index(name)) is not None:
             add(known, STATED_WEIGHT * weight, entry)
+    for index, seconds in looked_s.items():
+        # What was done with an item says more than how long it was looked at.
+        if index in strongest and strongest[index][1].event.signal == "product_view":
+            weight, viewed = strongest[index]
+            strongest[index] = (weight * view_weight(seconds), viewed)
     items = np.array(sorted(strongest), dtype=np.int64)
     weights = np.array([strongest[int(index)][0] for index in items], dtype=np.float64)
     if recency is not None and len(items):
@@ -197,5 +211,5 @@ def stated_preference(event: Event) -> tuple[str, str, float] | None:
     return str(kind), name, weight
 
 
-PREFERENCE = "preference"
+PREFERENCE, DWELL = "preference", "dwell"
 _SEED = Event("seed", "seed", (), None, 0)
