@@ -77,7 +77,11 @@ class _App:
 
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._stub, name)
-        return lambda request: call(request, metadata=self._metadata, timeout=20)
+
+        def with_token(request: Any) -> Any:
+            return call(request, metadata=self._metadata, timeout=20)
+
+        return with_token
 
 
 @pytest.fixture
