@@ -8,12 +8,12 @@ BIN := $(VENV)/bin
 SOURCES := client server privacy simulations protos tests benchmarks examples
 DEMO_ARGS ?=
 
-.PHONY: help demo test test-long check protos format clean \
+.PHONY: help demo test test-long check protos format clean node-example \
 	check-format check-lint check-mypy check-pyright check-imports check-protos check-buf
 
 help:
 	@sed -n '1,3p' Makefile
-	@echo "make test-long   soak, fuzz and chaos runs; make check   gates; make protos   generate the wire"
+	@echo "make test-long   soak, fuzz and chaos runs; make check   gates; make protos   generate the wire; make node-example   its packages"
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -59,6 +59,9 @@ check-buf:
 
 protos: $(VENV)/.dev
 	$(BIN)/python protos/generate.py
+
+node-example:
+	npm ci --prefix examples/node --no-audit --no-fund --ignore-scripts
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format $(SOURCES)

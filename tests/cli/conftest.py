@@ -8,12 +8,14 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import grpc
 import pytest
 
 from tacit.server.ledger.export import export_ledger
 from tacit.server.tls import make_authority
+from tacit.v1 import personalizer_pb2_grpc
 
 _DEPLOYMENT = Path(__file__).resolve().parent.parent / "server" / "conftest.py"
 
@@ -57,3 +59,32 @@ def ledger_deployment(tmp_path: Path) -> Iterator[Any]:
     deployment.run_task()
     yield deployment
     deployment.stop()
+
+
+class _App:
+    """An app with a token, over a channel of its own."""
+
+    def __init__(self, socket: Path, token: str) -> None:
+        self._channel = grpc.insecure_channel(f"unix:{socket}")
+        self._stub = personalizer_pb2_grpc.PersonalizerServiceStub(self._channel)
+        self._metadata = (("authorization", f"Bearer {token}"),)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._channel.close()
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._stub, name)
+
+        def with_token(request: Any) -> Any:
+            return call(request, metadata=self._metadata, timeout=20)
+
+        return with_token
+
+
+@pytest.fixture
+def served_app() -> type[_App]:
+    """Make an app that calls a served device: `served_app(socket, token)`."""
+    return _App

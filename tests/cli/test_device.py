@@ -1,114 +1,307 @@
+"""Every verb of the facade as a command: it does what it says, as text and as JSON."""
+
 from __future__ import annotations
 
+import inspect
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from tacit.cli.device import device as group
 from tacit.cli.main import main
-from tacit.client import Catalogue, FileKeyProvider, PassphraseKeyProvider, Personalizer
+from tacit.client import Catalogue, FileKeyProvider, Personalizer
+from tacit.client.flags import read_source, sign_flags
+from tacit.client.guardrails import DEFAULT_GUARDRAILS, sign_policy
+from tacit.client.installed import InstalledRelease
+from tacit.privacy.arrays import pack_arrays
+from tacit.privacy.release import ReleaseManifest
+from tacit.privacy.signatures import SigningKey
 
-ITEM = "kettle"
+ITEMS = [(f"i{n}", f"Item {n}", ["Kitchen", "Garden"][n % 2 : n % 2 + 1]) for n in range(8)]
+KEY = SigningKey(bytes(range(32)))
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A device where a demo keeps one."""
+    """A device with a catalogue beside its store, and no model."""
     home = tmp_path / "devices" / "00003"
     (tmp_path / "keys").mkdir()
-    keys = FileKeyProvider(tmp_path / "keys" / "00003.key")
-    with Personalizer.open(
-        home / "profile.db", keys, Catalogue.build([(ITEM, "Kettle", [])])
-    ) as pz:
-        pz.track("Product Viewed", {"product_id": ITEM}, event_id="v1")
+    Personalizer.open(home / "profile.db", keys(home)).close()
+    listed = [{"id": i, "title": t, "categories": c} for i, t, c in ITEMS]
+    (home / "catalogue.json").write_text(json.dumps({"items": listed}, indent=1))
     return home
+
+
+def keys(home: Path) -> FileKeyProvider:
+    return FileKeyProvider(home.parent.parent / "keys" / f"{home.name}.key")
 
 
 def run(*arguments: Any, **options: Any) -> Result:
     return CliRunner().invoke(main, ["device", *map(str, arguments)], **options)
 
 
-def read(*arguments: Any) -> Any:
-    result = run(*arguments, "--json")
+def text(*arguments: Any, **options: Any) -> str:
+    result = run(*arguments, **options)
     assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+    return result.stdout
 
 
-def test_granting_and_withdrawing(home: Path) -> None:
-    assert read("consent", "show", home)["permitted"]["learn"] == []
-    granted = read("consent", "grant", home, "learn", "--signal", "rating")
-    assert granted["permitted"] == ["rating"]
-    shown = read("consent", "show", home)
-    assert shown["permitted"]["learn"] == ["rating"]
-    assert [(one["seq"], one["on_record"]) for one in shown["decisions"]] == [(1, False)]
-    assert "rating" in run("consent", "show", home).output
-    receipt = read("consent", "withdraw", home, "learn")
-    assert (receipt["verb"], receipt["pending"]) == ("withdraw", True)
-    assert read("consent", "show", home)["permitted"]["learn"] == []
-    read("rights", "withdraw", home)
-    assert not any(read("consent", "show", home)["permitted"].values())
+def read(*arguments: Any, **options: Any) -> Any:
+    return json.loads(text(*arguments, "--json", **options))
 
 
-def test_rights(home: Path, tmp_path: Path) -> None:
-    assert read("rights", "access", home)["events"][0]["items"] == [ITEM]
-    run("consent", "grant", home, "learn")
-    exported = tmp_path / "export.json"
-    result = run("rights", "export", home, "--out", exported)
-    assert "1 consent records exported" in result.output
-    record = json.loads(exported.read_text())["records"][0]
-    assert record["events"][0]["event_state"] == "dpv:ConsentGiven"
-    read("rights", "rectify", home, "v1", "--event", "Product Rated", "--properties",
-         '{"product_id": "kettle", "value": 2}')  # fmt: skip
-    assert read("rights", "access", home)["events"][0]["signal"] == "rating"
-    read("rights", "object", home, "measure")
-    assert "everything about" in run("rights", "erase", home, input="n\n").stderr
-    read("rights", "erase", home, "--yes")
-    verbs = [one["verb"] for one in read("rights", "receipts", home)]
-    assert verbs == ["access", "export", "rectify", "access", "object", "erase"]
-    assert "erase" in run("rights", "receipts", home).output
-    assert read("rights", "access", home)["events"] == []
+def install_model(home: Path) -> None:
+    catalogue = Catalogue.build(ITEMS)
+    arrays = {
+        "popularity": [1 / 8] * 8,
+        "loadings": [[0.1 if n % 2 else -0.1] for n in range(8)],
+        "prior_variance": [1.0],
+        "item_variance": [1 / 8] * 8,
+    }
+    import numpy as np
+
+    blob = pack_arrays({name: np.array(value) for name, value in arrays.items()})
+    zero, digest = "0" * 64, catalogue.digest.hex()
+    manifest = ReleaseManifest("p", 3, zero, zero, len(blob), digest, ("r",), 1.0, 1e-4, 0)
+    with Personalizer.open(home / "profile.db", keys(home)) as pz:
+        pz.releases.put(InstalledRelease(manifest, blob))
 
 
-def test_a_passphrase_opens_what_it_closed(tmp_path: Path) -> None:
-    store = tmp_path / "p.db"
-    Personalizer.open(store, PassphraseKeyProvider("correct horse")).close()
-    shown = run("consent", "show", store, "--passphrase", input="correct horse\n")
-    assert shown.exit_code == 0
-    refused = run("consent", "show", store, "--passphrase", input="wrong\n")
-    assert (refused.exit_code, "wrong key or passphrase" in refused.output) == (1, True)
+VERBS: dict[str, str] = {
+    "consent": "consent",
+    "decide": "consent",
+    "context": "recommend",  # --out-of-stock, --time-zone: it holds while the device is open
+    "explain": "why",
+    "exposure": "privacy",
+    "forget_item": "forget",
+    "install_flags": "flags",
+    "install_guardrails": "guardrails",
+    "link_card": "card",
+    "opt_out_of_flags": "flags",
+    "state": "status",
+    "track_all": "track",
+}
+"""Verb → command, where they do not have the same name."""
+
+INNER = {"close", "enrolled", "open", "recall", "reload", "reread", "start_over", "traits"}
+"""What drives a profile and is no verb of a person or an app."""
+
+
+def test_there_is_a_command_for_every_verb() -> None:
+    commands = set(group.list_commands(None))  # type: ignore[arg-type]  # pyright: ignore
+    missing: list[str] = []
+    for name, _ in inspect.getmembers(Personalizer, callable):
+        if name.startswith("_") or name in INNER or name == "observe_gpc":
+            continue
+        if VERBS.get(name, name.replace("_", "-")) not in commands:
+            missing.append(name)
+    assert missing == []
+
+
+def test_every_command_says_what_it_does() -> None:
+    for name in group.list_commands(None):  # type: ignore[arg-type]  # pyright: ignore
+        told = text(name, "--help")
+        assert re.search(r"^  \w.*\.$", told, re.MULTILINE), name
+        assert name in text("--help")
+
+
+def test_from_an_event_to_its_reason(home: Path) -> None:
+    viewed = json.dumps({"product_id": "i0"})
+    ack = read("track", home, "Product Added", "--properties", viewed, "--id", "e1")
+    assert (ack["recorded"], ack["duplicate"]) == (True, False)
+    assert "recorded before" in text(
+        "track", home, "Product Added", "--properties", viewed, "--id", "e1"
+    )
+    assert read("rate", home, "i2", "5")["recorded"]
+    assert read("page", home, "Home", "--dwell-ms", "900")["recorded"]
+    assert read("prefer", home, "item", "i4", "-1")["event_id"]
+    decision = read("recommend", home, "-k", "3", "--out-of-stock", "i6", "--diversity", "0")
+    shown = [item["item_id"] for item in decision["items"]]
+    assert shown
+    assert not {"i0", "i2", "i4", "i6"} & set(shown)
+    assert decision["removed"]["stock"] == 1
+    ranked = read("rank", home, "i1", "i3")
+    assert {item["item_id"] for item in ranked["items"]} == {"i1", "i3"}
+    why = read("why", home, decision["id"], "i6")
+    assert why["rules"] == ["stock"]
+    assert "removed by stock" in text("why", home, decision["id"], "i6")
+    assert "recorded" in text("shown", home, decision["id"], shown[0])
+    assert read("outcome", home, decision["id"], shown[0], "Product Viewed")["recorded"]
+    told = text("recommend", home, "--category", "Kitchen", "-k", "8")
+    assert "i6  Item 6  (rule" in told
+    assert "Garden" not in told
+
+
+def test_acting_asking_and_composing(home: Path, tmp_path: Path) -> None:
+    offer = json.dumps({"name": "offer", "kind": "offer", "item": "i1"})
+    decision = read("next-action", home, "--action", offer)
+    assert sum(decision["propensities"].values()) == pytest.approx(1.0)
+    assert "Do you like" in text("next-question", home)
+    parts = tmp_path / "parts.json"
+    parts.write_text(json.dumps([{"name": "h", "part": "headline", "template": "Now: {title}"}]))
+    assert text("compose", home, "web", parts, "--item", "i1") == "headline: Now: Item 1\n"
+
+
+def test_what_the_person_says_holds(home: Path) -> None:
+    read("identify", home, "--time-zone", "Europe/Berlin", "--interest", "Kitchen")
+    assert "sms" in text("opt-out", home, "sms")
+    assert read("opt-out", home, "sms", "--in")["opted_out"] == []
+    read("infer", home, "stage", "--no")
+    status = read("status", home)
+    assert status["traits"] == {"time_zone": "Europe/Berlin"}
+    assert status["events"] == 1
+    assert status["features"]["stage"] is None
+    assert "events      1 held" in text("status", home)
+    assert "no round: nothing about the person left this device" in text("privacy", home)
+    assert read("privacy", home)["traffic"]["sent_bytes"] == 0
+
+
+def test_rules_and_variants_are_signed(home: Path, tmp_path: Path) -> None:
+    policy, flags = tmp_path / "policy.json", tmp_path / "flags.json"
+    policy.write_bytes(sign_policy(DEFAULT_GUARDRAILS, KEY))
+    source = {
+        "type": "tacit.flags/1", "app": "a", "version": 2, "issued_at_ms": 0,
+        "flags": [{"flag": "f", "variants": [{"variant": "v", "weight": 1, "value": 7}]}],
+    }  # fmt: skip
+    flags.write_bytes(sign_flags(read_source(json.dumps(source).encode()), KEY))
+    public = KEY.public_key.hex()
+    assert "in force" in text("guardrails", "install", home, policy, "--policy-key", public)
+    assert "tired: shown_too_often" in text("guardrails", "show", home)
+    assert "version 2" in text("flags", "install", home, flags, "--policy-key", public)
+    assert text("variant", home, "f", "0") == "7  (v, STATIC)\n"
+    read("flags", "opt-out", home)
+    assert read("variant", home, "f", "0")["reason"] == "DISABLED"
+    refused = run("flags", "install", home, flags, "--policy-key", "00" * 32)
+    assert (refused.exit_code, "not signed by the pinned key" in refused.stderr) == (1, True)
+
+    written = tmp_path / "source.json"
+    written.write_text(json.dumps(source))
+    made = CliRunner().invoke(
+        main,
+        ["flags", "sign", str(written), "--key-file", str(tmp_path / "k"), "--out", str(flags)],
+    )
+    assert made.exit_code == 0
+    key = made.stdout.split()[-1]
+    refused = run("flags", "install", home, flags, "--policy-key", public)
+    assert refused.exit_code == 1
+    assert run("flags", "install", home, flags, "--policy-key", key).exit_code == 0
+    checked = CliRunner().invoke(main, ["flags", "check", str(written)])
+    assert checked.stdout == "f (integer): v 100.0%\n"
+
+
+def test_keeping_linking_and_forgetting(home: Path, tmp_path: Path) -> None:
+    for n in range(3):
+        read("track", home, "Product Viewed", "--properties", f'{{"product_id": "i{n}"}}')
+    copy = tmp_path / "copy"
+    secret = "a long passphrase\n"
+    assert read("export", home, "--out", copy, input=secret * 2)["bytes"] == len(copy.read_bytes())
+    other = tmp_path / "devices" / "00004"
+    Personalizer.open(other / "profile.db", keys(other)).close()
+    assert "3 of 3 events are new" in text("link", other, copy, input=secret)
+    card = tmp_path / "card"
+    read("card", other, "--out", card)
+    read("card", home, "--out", tmp_path / "own")
+    read("export", home, "--out", copy, "--for", card)
+    assert read("link", other, copy, "--from", tmp_path / "own")["known"] == 3
+    assert "sealed anew" in text("rotate-keys", home)
+    assert read("forget", home, "--item", "i0", "--yes")["rows_erased"] == 1
+    assert read("forget", home, "--since", "0", "--yes")["rows_erased"] == 2
+    assert "for good?" in run("forget", home, "--all", input="n\n").stderr
+    assert read("forget", home, "--all", "--yes")["bytes_scanned"] > 0
+    assert "nothing is damaged" in text("recover", home)
+
+
+def test_the_scorer_is_written_for_a_runtime(home: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="needs the onnx extra")
+    out = tmp_path / "scorer.onnx"
+    refused = run("export-onnx", home, "--out", out)
+    assert (refused.exit_code, "sync first" in refused.stderr) == (1, True)
+    install_model(home)
+    assert read("export-onnx", home, "--out", out)["version"] == 3
+    assert out.stat().st_size > 500
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("consent", "show", "{tmp}"), "expected a device's store"),
-        (("consent", "show", "{text}"), "expected a device's store"),
-        (("consent", "show", "{home}", "--key", "{tmp}/none"), "expected the store's key file"),
-        (("consent", "show", "{home}", "--key", "{other}"), "wrong key"),
-        (("consent", "grant", "{home}", "sell"), "sell"),
-        (("consent", "grant", "{home}", "learn", "--signal", "health"), "prohibited"),
-        (("consent", "withdraw", "{home}", "learn", "--signal", "shoes"), "signal catalogue"),
-        (("rights", "rectify", "{home}", "v1", "--properties", "[]"), "JSON object"),
-        (("rights", "rectify", "{home}", "v9"), "id of a recorded event"),
-        (
-            ("rights", "export", "{home}", "--out", "{tmp}/no/where"),
-            "expected a file in an existing",
-        ),
+        (("track", "{home}", "My Event"), "expected one of"),
+        (("track", "{home}", "Product Viewed", "--properties", "[1]"), "JSON object"),
+        (("track", "{home}", "Product Viewed", "--properties", "{{"), "expected JSON"),
+        (("rate", "{home}", "i1", "nan"), "finite"),
+        (("prefer", "{home}", "item", "i1", "2"), "weight in [-1, 1]"),
+        (("identify", "{home}"), "expected traits among"),
+        (("infer", "{home}", "shoe-size"), "expected"),
+        (("why", "{home}", "none", "i1"), "expected a recorded decision"),
+        (("next-action", "{home}", "--action", '{{"name": "a", "kind": "x"}}'), "expected a kind"),
+        (("next-action", "{home}", "--action", '{{"title": "a"}}'), "expected objects with"),
+        (("compose", "{home}", "web", "{text}"), "expected JSON"),
+        (("recommend", "{home}", "--catalogue", "{text}"), "expected a catalogue"),
+        (("forget", "{home}", "--yes"), "exactly one of --item, --since and --all"),
+        (("flags", "install", "{home}", "{text}", "--policy-key", "zz"), "64 hexadecimal"),
+        (("sync", "{home}", "--servers", "{text}"), "expected a JSON object with gateway"),
+        (("token", "issue", "{home}", "A B", "--surface", "home"), "app: expected"),
+        (("token", "revoke", "{home}", "nobody"), "no app of this name"),
+        (("serve", "{home}", "--socket", "/tmp/tacit.sock"), "only its owner can write"),
+        (("export", "{home}", "--out", "{home}/no/where"), "expected a file in an existing"),
     ],
 )
-def test_bad_input_is_one_line(
-    home: Path, tmp_path: Path, arguments: tuple[str, ...], line: str
-) -> None:
-    (tmp_path / "text").write_text("no store")
-    other = tmp_path / "other.key"
-    other.write_bytes(b"x" * 32)
-    other.chmod(0o600)
-    places = {"tmp": tmp_path, "home": home, "text": tmp_path / "text", "other": other}
-    result = run(*(one.format(**places) for one in arguments))
+def test_bad_input_is_one_line(home: Path, arguments: tuple[str, ...], line: str) -> None:
+    broken = home / "text"
+    broken.write_text("no JSON")
+    result = run(*(one.format(home=home, text=broken) for one in arguments))
     assert result.exit_code in (1, 2)
     assert line in result.stderr
     assert "Traceback" not in result.output
-    assert not (tmp_path / "none").exists()
-    assert json.loads(run("rights", "receipts", home, "--json").stdout) == []
+    assert read("status", home)["events"] == 0
+
+
+def test_serving_goes_on_beside_tokens_and_ends_on_a_signal(
+    home: Path, served_app: Callable[..., Any]
+) -> None:
+    from tacit.v1 import personalizer_pb2 as pb
+
+    socket = home / "run" / "s"
+    serving = subprocess.Popen(
+        [
+            *(str(Path(sys.executable).with_name("tacit")), "device", "serve", str(home)),
+            *("--socket", str(socket)),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert serving.stdout is not None
+        assert serving.stdout.readline() == f"serving on unix:{socket}\n"
+        issued = read("token", "issue", home, "shop", "--surface", "home", "--also", "state")
+        listed = read("token", "list", home)
+        assert [(one["app"], one["surfaces"]) for one in listed] == [("shop", ["home"])]
+        with served_app(socket, issued["token"]) as app:
+            seen = pb.TrackRequest(event="Product Viewed", properties_json='{"product_id": "i0"}')
+            assert app.Track(seen).recorded
+            assert app.Recommend(pb.RecommendRequest(surface="home", k=2)).items
+            assert app.State(pb.StateRequest()).events == 1
+            refused = run("status", home)
+            assert refused.exit_code == 1
+            assert "another process has it open" in refused.stderr
+            assert "ask through its socket or stop it first" in refused.stderr
+            text("token", "revoke", home, "shop")
+            with pytest.raises(Exception, match="issued and not revoked"):
+                app.Track(seen)
+        os.kill(serving.pid, signal.SIGTERM)
+        _, errors = serving.communicate(timeout=20)
+        assert (serving.returncode, errors) == (0, "")
+        assert not socket.exists()
+        assert read("status", home)["events"] == 1
+    finally:
+        serving.kill()
+        serving.communicate()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import grpc
+
+from tacit.v1 import personalizer_pb2, personalizer_pb2_grpc
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -36,3 +41,37 @@ def test_guarded_decisions_say_what_rules_removed_and_why() -> None:
     assert "next action: offer" in told
     assert "{'remind': ('patience',)}" in told
     assert "looking for help: 0 items" in told
+
+
+def test_the_reading_corner_learns_from_one_answer_and_forgets() -> None:
+    told = _run("reading_corner.py")
+    assert told.startswith("Do you like Sea?")
+    after_one_answer, after_owls = told.split("After twelve minutes")
+    assert after_one_answer.count("Because you looked at things from Sea") == 3
+    assert "A Year of Moss" in after_owls
+    assert "Still shown what was not for them: False" in told
+    assert "permitted to leave: 0" in told
+    assert "records and their key" in told
+
+
+def test_the_served_shop_answers_with_the_token_it_prints() -> None:
+    serving = subprocess.Popen(
+        [sys.executable, str(EXAMPLES / "serve_shop.py")], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert serving.stdout is not None
+        export, socket, token = serving.stdout.readline().split()
+        assert export == "export"
+        with grpc.insecure_channel(f"unix:{socket.removeprefix('TACIT_SOCKET=')}") as channel:
+            stub = personalizer_pb2_grpc.PersonalizerServiceStub(channel)
+            answer = stub.Recommend(
+                personalizer_pb2.RecommendRequest(surface="home", k=3),
+                metadata=(("authorization", f"Bearer {token.removeprefix('TACIT_TOKEN=')}"),),
+                timeout=20,
+            )
+        assert len(answer.items) == 3
+        serving.send_signal(signal.SIGTERM)
+        assert serving.wait(timeout=20) == 0
+    finally:
+        serving.kill()
+        serving.communicate()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tacit.client.errors import (
         BadCatalogue,
         BadEvent,
+        BadFlags,
         BadGuardrails,
         DeviceError,
         ExportRefused,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     )
     from tacit.client.exposure import DeviceExposure, ExposureLine
     from tacit.client.features import Features, Why
+    from tacit.client.flags import Evaluation
     from tacit.client.journey import ChurnRisk
     from tacit.client.keys import FileKeyProvider, KeyProvider, PassphraseKeyProvider
     from tacit.client.link import Linked
@@ -70,6 +72,7 @@ __all__ = [
     "ActionDecision",
     "BadCatalogue",
     "BadEvent",
+    "BadFlags",
     "BadGuardrails",
     "Catalogue",
     "CatalogueItem",
@@ -86,6 +89,7 @@ __all__ = [
     "DeviceSession",
     "DeviceState",
     "Endpoints",
+    "Evaluation",
     "Explanation",
     "Exploration",
     "ExportRefused",
@@ -134,12 +138,14 @@ _MODULES = {
         "RecommendedItem TargetPrediction"
     ),
     "errors": (
-        "BadCatalogue BadEvent BadGuardrails DeviceError ExportRefused KeyUnavailable NotEnrolled "
-        "OfferRefused PolicyRefused ReceiptRefused Rejected ReleaseRefused RollbackRefused "
-        "StoreClosed StoreDamaged StoreUnavailable TransportError UnknownDecision UnknownEvent"
+        "BadCatalogue BadEvent BadFlags BadGuardrails DeviceError ExportRefused KeyUnavailable "
+        "NotEnrolled OfferRefused PolicyRefused ReceiptRefused Rejected ReleaseRefused "
+        "RollbackRefused StoreClosed StoreDamaged StoreUnavailable TransportError UnknownDecision "
+        "UnknownEvent"
     ),
     "exposure": "DeviceExposure ExposureLine",
     "features": "Features Why",
+    "flags": "Evaluation",
     "journey": "ChurnRisk",
     "keys": "FileKeyProvider KeyProvider PassphraseKeyProvider",
     "link": "Linked",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from tacit.client.exposure import DeviceExposure
     from tacit.client.features import Features
+    from tacit.client.traffic_log import TrafficAccount
 
 Source = Literal["model", "rule", "popular", "fallback", "explore", "promoted"]
 """Where a recommendation comes from: a released model folded with the local history; categories
@@ -240,6 +241,7 @@ class DeviceState:
             out where nothing permitted says anything about now.
         features: what permitted events say about the user now; see `tacit.client.features`.
         retention_days: signal → days its events are kept.
+        traffic: what all syncs sent and received.
     """
 
     device_id: str
@@ -254,6 +256,7 @@ class DeviceState:
     predictions: Mapping[str, TargetPrediction]
     features: Features
     retention_days: Mapping[str, int]
+    traffic: TrafficAccount
 
     @property
     def epsilon(self) -> float | None:

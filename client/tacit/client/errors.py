@@ -9,6 +9,7 @@
     ├── BadEvent              an event, rating or consent with values that cannot be used
     ├── BadCatalogue          a catalogue that is malformed, missing or the wrong one
     ├── BadGuardrails         a guardrail policy that is malformed, unsigned or contradicts itself
+    ├── BadFlags              a set of flags that is malformed or not signed by the app's key
     ├── UnknownDecision       an explanation is asked for something that was never recommended
     ├── NotEnrolled           the device has no identity at a ledger yet
     ├── OfferRefused          the device will not take part in what it was offered
@@ -63,6 +64,10 @@ class BadCatalogue(DeviceError):  # noqa: N818
 
 class BadGuardrails(DeviceError):  # noqa: N818
     """A guardrail policy that is malformed, not signed by the app's key, or not to be obeyed."""
+
+
+class BadFlags(DeviceError):  # noqa: N818
+    """A set of flags that is malformed, not signed by the app's key, or not to be obeyed."""
 
 
 class UnknownDecision(DeviceError):  # noqa: N818

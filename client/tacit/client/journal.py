@@ -47,8 +47,8 @@ class Contacts:
 class DecisionJournal:
     """The journal of one store.
 
-    Rows hold `row`: `decision`, `shown` or `outcome`; `id` of the decision; `at_ms`; and what the
-    writer adds.
+    Rows hold `row` (`decision`, `shown`, `outcome` or `exposure`); `id` of the decision; `at_ms`;
+    and what the writer adds.
     """
 
     def __init__(self, store: Store) -> None:
@@ -88,6 +88,13 @@ class DecisionJournal:
             if document["row"] == "decision" and document["id"] == decision_id:
                 return document, blob
         return None
+
+    def holds(self, row: str, decision_id: str) -> bool:
+        """Tell whether a row of a kind is kept under an id."""
+        return any(
+            document["row"] == row and document["id"] == decision_id
+            for document, _ in self._rows(decision_id)
+        )
 
     def rows(self) -> list[Mapping[str, Any]]:
         """Return the document of every row, oldest first."""

@@ -17,13 +17,16 @@ from tacit.client.consenting import Consenting
 from tacit.client.decide import Recency
 from tacit.client.deciding import Deciding
 from tacit.client.decision import DeviceState
+from tacit.client.identifying import Identifying
 from tacit.client.keeping import Keeping
 from tacit.client.keys import KeyProvider
 from tacit.client.policy import DevicePolicy, Endpoints, TrustRoots
 from tacit.client.retention import retention_days
 from tacit.client.slate import Exploration
 from tacit.client.store import Store
+from tacit.client.switching import Switching
 from tacit.client.terms import ConsentTerms
+from tacit.client.traffic_log import TrafficLog
 from tacit.privacy.release import KINDS, RANKING
 
 if TYPE_CHECKING:
@@ -42,7 +45,7 @@ def system_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Personalizer(Deciding, Consenting, Keeping):
+class Personalizer(Deciding, Identifying, Consenting, Switching, Keeping):
     """One user's personalization on one device; see `Parts` for what it is made of."""
 
     def __init__(
@@ -66,6 +69,7 @@ class Personalizer(Deciding, Consenting, Keeping):
             exploration=exploration,
             clock_ms=clock_ms,
         )
+        self.recall()
 
     @classmethod
     def open(
@@ -178,6 +182,7 @@ class Personalizer(Deciding, Consenting, Keeping):
             ),
             features=self._features(now_ms),
             retention_days=self.retention.days,
+            traffic=TrafficLog(self.facts).get(),
         )
 
     def exposure(self) -> DeviceExposure:

@@ -76,6 +76,8 @@ class Rights:
             "type": "tacit.access/1",
             "device_id": device.device_id,
             "population": device.population,
+            "traits": device.traits(),
+            "opted_out_of_flags": [*sorted(device.flags.opted_out())],
             "events": [_event(entry.sequence, entry.event) for entry in events],
             "permitted": {purpose: [*sorted(signals)] for purpose, signals in state.items()},
             "decisions": [event.to_json() for _, event in device.consents.signed()],

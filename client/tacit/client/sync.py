@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tacit.client.errors import OfferRefused
 from tacit.client.policy import Endpoints, TrustRoots
 from tacit.client.session import DeviceSession
+from tacit.client.traffic_log import TrafficLog
 from tacit.privacy.release import KINDS, RANKING
 
 if TYPE_CHECKING:
@@ -61,8 +62,16 @@ def run(device: Personalizer, session: DeviceSession, *, token: str | None = Non
     An erasure the person asked for goes first, and ends the session: the device that would go on is
     no more. One that was erased and is enrolled nowhere learns what became of its contributions.
     Then withdrawals, so they hold before anything else is asked. A refused offer is reported and
-    does not keep the device from a new release; a rollback stops everything.
+    does not keep the device from a new release; a rollback stops everything. What was sent and
+    received is entered in the device's own account, whatever came of it.
     """
+    try:
+        return _steps(device, session, token)
+    finally:
+        TrafficLog(device.facts).add(session.traffic, device.clock_ms())
+
+
+def _steps(device: Personalizer, session: DeviceSession, token: str | None) -> SyncReport:
     wall_s, cpu_s = time.perf_counter(), time.thread_time()
     device_id = device.device_id
     if session.finish_erasure() or (token is None and session.look_after_erasure()):

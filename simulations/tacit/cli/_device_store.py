@@ -8,7 +8,14 @@ from pathlib import Path
 
 import click
 
-from tacit.client import DeviceError, FileKeyProvider, KeyProvider, PassphraseKeyProvider
+from tacit.client import (
+    Catalogue,
+    DeviceError,
+    FileKeyProvider,
+    KeyProvider,
+    PassphraseKeyProvider,
+    StoreUnavailable,
+)
 from tacit.client.personalizer import Personalizer
 
 PROFILE_FILE = "profile.db"
@@ -16,30 +23,57 @@ _SQLITE = b"SQLite format 3\0"
 
 
 @contextmanager
-def opened_device(path: Path, key: Path | None, passphrase: bool) -> Generator[Personalizer]:
+def opened_device(
+    path: Path, key: Path | None, passphrase: bool, catalogue: Catalogue | None = None
+) -> Generator[Personalizer]:
     """Open the device at `path`, which nothing else may have open, and close it afterwards.
 
     Args:
         path: the store's file, or a directory with `profile.db` in it.
         key: its key file; None to look where a demo keeps it (`keys/N.key` beside `devices/N/`).
         passphrase: ask for a passphrase instead.
+        catalogue: the items there are.
 
     Raises:
-        ClickException: if there is no store or no key there, or the store does not open.
+        ClickException: if there is no store or no key there, the store does not open, or what is
+            done with it is refused.
+    """
+    store = store_of(path)
+    try:
+        with Personalizer.open(store, keys_of(store, key, passphrase), catalogue) as device:
+            yield device
+    except DeviceError as error:
+        raise one_line(error) from None
+
+
+def one_line(error: DeviceError) -> click.ClickException:
+    """Return what a device refused as one line, and what to do about it."""
+    hint = ""
+    if isinstance(error, StoreUnavailable) and "another process" in str(error):
+        hint = "; if that is `tacit device serve`, ask through its socket or stop it first"
+    return click.ClickException(f"{error}{hint}")
+
+
+def store_of(path: Path) -> Path:
+    """Return the store's file.
+
+    Raises:
+        ClickException: if there is none.
     """
     store = path / PROFILE_FILE if path.is_dir() else path
     if not store.is_file() or _head(store) != _SQLITE:
         raise click.ClickException(
             f"expected a device's store, or a directory with {PROFILE_FILE} in it, got {path}"
         )
-    try:
-        with Personalizer.open(store, _keys(store, key, passphrase)) as device:
-            yield device
-    except DeviceError as error:
-        raise click.ClickException(str(error)) from None
+    return store
 
 
-def _keys(store: Path, key: Path | None, passphrase: bool) -> KeyProvider:
+def keys_of(store: Path, key: Path | None, passphrase: bool) -> KeyProvider:
+    """Return what opens a store.
+
+    Raises:
+        ClickException: if there is no key file where it should be.
+    """
     if passphrase:
         return PassphraseKeyProvider(click.prompt("passphrase", hide_input=True, err=True))
     home = store.resolve().parent

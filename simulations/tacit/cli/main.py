@@ -1,58 +1,50 @@
-"""The root command. Subcommands are imported when they are called, so `--help` stays instant."""
+"""The root command."""
 
 from __future__ import annotations
 
-import importlib
-
 import click
 
+from tacit.cli._lazy_group import LazyGroup
+
 _COMMANDS = {
-    "demo": "tacit.cli.demo:demo",
-    "simulate": "tacit.cli.simulate:simulate",
-    "ledger": "tacit.cli.ledger:ledger",
-    "device": "tacit.cli.device:device",
-    "audit": "tacit.cli.audit:audit",
-    "budget": "tacit.cli.budget:budget",
-    "report": "tacit.cli.report:report",
-    "policy": "tacit.cli.policy:policy",
+    "demo": (
+        "tacit.cli.demo:demo",
+        "Train, release and recommend with real processes on this machine.",
+    ),
+    "simulate": (
+        "tacit.cli.simulate:simulate",
+        "Train on one machine, vectorised: the same statistics, noise and learner.",
+    ),
+    "ledger": ("tacit.cli.ledger:ledger", "Verify, show or export a ledger, offline."),
+    "device": (
+        "tacit.cli.device:device",
+        "A person's own device: decisions, reasons, consents, rights; serve it to apps.",
+    ),
+    "audit": (
+        "tacit.cli.audit:audit",
+        "Look for privacy violations: noise, sensitivity, canaries; states its power.",
+    ),
+    "budget": (
+        "tacit.cli.budget:budget",
+        "Show, explain, plan and govern privacy budgets; the facts of releases.",
+    ),
+    "report": (
+        "tacit.cli.report:report",
+        "Deployment cards and quarterly reviews for regulators, as HTML and PDF.",
+    ),
+    "policy": (
+        "tacit.cli.policy:policy",
+        "Check and sign guardrails: what a device must not show.",
+    ),
+    "flags": ("tacit.cli.flags:flags", "Check and sign flags: the variants of an app."),
 }
-_SUMMARIES = {
-    "demo": "Train, release and recommend with real processes on this machine.",
-    "simulate": "Train on one machine, vectorised: the same statistics, noise and learner.",
-    "ledger": "Verify, show or export a ledger, offline.",
-    "device": "Consents and rights of the person whose device it is, offline.",
-    "audit": "Look for privacy violations: noise, sensitivity, canaries; states its power.",
-    "budget": "Show, explain, plan and govern privacy budgets; the facts of releases.",
-    "report": "Deployment cards and quarterly reviews for regulators, as HTML and PDF.",
-    "policy": "Check and sign guardrails: what a device must not show.",
-}
 
 
-class LazyGroup(click.Group):
-    """Loads a subcommand's module when the subcommand is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the subcommands in the order people meet them."""
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return one subcommand."""
-        target = _COMMANDS.get(cmd_name)
-        if target is None:
-            return None
-        module, _, name = target.partition(":")
-        command = getattr(importlib.import_module(module), name)
-        if not isinstance(command, click.Command):
-            raise click.ClickException(f"{target} is not a command")
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the subcommands from their summaries, importing none of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, _SUMMARIES[name]) for name in _COMMANDS])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    commands_by_name=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="tacit")
 def main() -> None:
     """Privacy-first, on-device personalization, trained federatedly.

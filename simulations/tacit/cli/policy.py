@@ -76,7 +76,7 @@ def sign(file: Path, key_file: Path, out: Path) -> None:
         document = read_json(file.read_bytes())
         body = document.get("policy", document)
         parsed = GuardrailPolicy.from_json(body)  # type: ignore[arg-type]  # pyright: ignore
-        key = _signing_key(key_file)
+        key = signing_key(key_file)
         unfinished = out.with_name(out.name + ".part")
         unfinished.write_bytes(sign_policy(parsed, key))
         unfinished.replace(out)
@@ -117,7 +117,13 @@ def _key(text: str, option: str) -> bytes:
     return key
 
 
-def _signing_key(path: Path) -> SigningKey:
+def signing_key(path: Path) -> SigningKey:
+    """Read the app's policy key, making it if there is none.
+
+    Raises:
+        ClickException: if it is not 32 bytes that only their owner can read.
+        OSError: if it cannot be read or made.
+    """
     if not path.exists():
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
