@@ -14,6 +14,7 @@ _COMMANDS = {
     "audit": "tacit.cli.audit:audit",
     "budget": "tacit.cli.budget:budget",
     "policy": "tacit.cli.policy:policy",
+    "console": "tacit.cli.console:console",
 }
 _SUMMARIES = {
     "demo": "Train, release and recommend with real processes on this machine.",
@@ -23,6 +24,7 @@ _SUMMARIES = {
     "audit": "Look for privacy violations: noise, sensitivity, canaries; states its power.",
     "budget": "Show, explain, plan and govern privacy budgets; the facts of releases.",
     "policy": "Check and sign guardrails: what a device must not show.",
+    "console": "Serve the privacy officer's pages over a ledger, on loopback.",
 }
 
 
