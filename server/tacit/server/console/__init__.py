@@ -2,8 +2,8 @@
 
 from tacit.server.console.access_log import AccessLog, Head
 from tacit.server.console.roles import Role
-from tacit.server.console.serving import Certificate, serve
 from tacit.server.console.services import Console, ConsoleConfig, Planner
+from tacit.server.console.serving import Certificate, serve
 from tacit.server.console.source import LedgerSource, find_source
 
 __all__ = [

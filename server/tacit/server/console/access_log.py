@@ -1,11 +1,12 @@
 """The access log: who read or changed what, each entry bound to all before it.
 
-    hash(0) = SHA-256("tacit/v1/access-log\\0")
-    hash(n) = SHA-256("tacit/v1/access-log\\0" || hash(n - 1) || entry(n))
+    hash(0) = SHA-256(domain)
+    hash(n) = SHA-256(domain || hash(n - 1) || entry(n))
 
-An entry is canonical JSON. An altered, removed, inserted or moved entry breaks the chain; entries
-cut off at its end are found by whoever kept an earlier head (`SEQUENCE:HASH`). Whoever can write
-the file can write a whole other chain, which heads kept elsewhere find as well.
+The domain is "tacit/v1/access-log" and a zero byte; an entry is canonical JSON. An altered,
+removed, inserted or moved entry breaks the chain; entries cut off at its end are found by whoever
+kept an earlier head (`SEQUENCE:HASH`). Whoever can write the file can write a whole other chain,
+which heads kept elsewhere find as well.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from tacit.server.budget.timeline import summaries
 from tacit.server.console.answers import Answer, Page, Redirect, Visit
 from tacit.server.console.burn_down import burn_down
 from tacit.server.console.changes import approve, propose, reject
-from tacit.server.console.errors import NotThere
+from tacit.server.console.errors import BadForm, NotThere
 from tacit.server.console.services import Console
 from tacit.server.console.snapshot import Snapshot
 from tacit.server.console.steady_clock import system_ms
@@ -95,9 +95,7 @@ def change_page(console: Console, visit: Visit) -> Answer:
         "proposal": proposal,
         "what": summaries(statement.steps)[proposal.sha256],
         "status": proposal.status(statement.standing, system_ms()),
-        "entries": [
-            step for step in statement.steps if step.change_sha256 == proposal.sha256
-        ],
+        "entries": [step for step in statement.steps if step.change_sha256 == proposal.sha256],
         "identity": snapshot.contents.keys.identity,
         "is_own": visit.someone.key_id == proposal.proposer,
     }
@@ -106,7 +104,7 @@ def change_page(console: Console, visit: Visit) -> Answer:
 
 def approve_change(console: Console, visit: Visit) -> Answer:
     """Sign an approval: another person's password opens another person's key."""
-    statement, proposal = change_of(console.snapshots.current(), visit.params["change"])
+    statement, proposal = _undecided(console, visit)
     key = console.people.unseal_key(visit.someone.name, visit.form.get("password", ""))
     approve(console.config.source, key, statement.account.account_id, proposal.sha256)
     console.snapshots.expire()
@@ -115,7 +113,7 @@ def approve_change(console: Console, visit: Visit) -> Answer:
 
 def reject_change(console: Console, visit: Visit) -> Answer:
     """Sign a rejection."""
-    statement, proposal = change_of(console.snapshots.current(), visit.params["change"])
+    statement, proposal = _undecided(console, visit)
     reason = visit.field("reason")
     key = console.people.unseal_key(visit.someone.name, visit.form.get("password", ""))
     reject(console.config.source, key, statement.account.account_id, proposal.sha256, reason)
@@ -138,6 +136,15 @@ def change_of(snapshot: Snapshot, digest: str) -> tuple[AccountStatement, Propos
             if one.sha256 == digest:
                 return statement, one
     raise NotThere("there is no change of that digest in this ledger")
+
+
+def _undecided(console: Console, visit: Visit) -> tuple[AccountStatement, Proposal]:
+    """Return the change of a form; the ledger would answer a repeated decision with the first."""
+    statement, proposal = change_of(console.snapshots.current(), visit.params["change"])
+    status = proposal.status(statement.standing, system_ms())
+    if status != "pending":
+        raise BadForm(f"expected a pending change; this one is {status}")
+    return statement, proposal
 
 
 def _watch(visit: Visit) -> int:

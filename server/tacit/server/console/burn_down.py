@@ -97,9 +97,7 @@ def burn_down(statement: AccountStatement) -> BurnDown | None:
     )
 
 
-def _steps(
-    values: list[float], x: Callable[[int], float], y: Callable[[float], float]
-) -> str:
+def _steps(values: list[float], x: Callable[[int], float], y: Callable[[float], float]) -> str:
     parts = [f"M{x(0)} {y(values[0])}"]
     for place, value in enumerate(values[1:], start=1):
         parts.append(f"H{x(place)}V{y(value)}")

@@ -30,9 +30,7 @@ _PATIENCE_S = 3.0
 _HOUR_MS = 3_600_000
 
 
-def propose(
-    source: LedgerSource, key: SigningKey, account_id: str, form: Mapping[str, str]
-) -> str:
+def propose(source: LedgerSource, key: SigningKey, account_id: str, form: Mapping[str, str]) -> str:
     """Ask for other terms or a new window; returns the digest of the change.
 
     Raises:

@@ -1,14 +1,14 @@
 """Errors of the console, each with the page it becomes.
 
-    ServerError
-    └── ConsoleRefused          a request that is answered with a page of `status`
-        ├── NotSignedIn         401: no session, or one that ended
-        ├── NotPermitted        403: another role, another origin, or a stale form
-        ├── NotThere            404: nothing by that name
-        ├── BadForm             422: a field is out of range, or the ledger refused the change
-        ├── TooLarge            413: more than a form may hold
-        ├── TooManyAttempts     429: wrong passwords, or work that is under way already
-        └── NoFigures           409: the ledger does not hold together, so nothing is shown of it
+ServerError
+└── ConsoleRefused          a request that is answered with a page of `status`
+    ├── NotSignedIn         401: no session, or one that ended
+    ├── NotPermitted        403: another role, another origin, or a stale form
+    ├── NotThere            404: nothing by that name
+    ├── BadForm             422: a field is out of range, or the ledger refused the change
+    ├── TooLarge            413: more than a form may hold
+    ├── TooManyAttempts     429: wrong passwords, or work that is under way already
+    └── NoFigures           409: the ledger does not hold together, so nothing is shown of it
 """
 
 from __future__ import annotations

@@ -54,11 +54,11 @@ class Gate:
             WebRoute(path, self._endpoint(by_method), methods=_METHODS)
             for path, by_method in self._routes.items()
         ]
-        return Starlette(routes=[*web, WebRoute("/{rest:path}", self._endpoint({}), methods=_METHODS)])
+        return Starlette(
+            routes=[*web, WebRoute("/{rest:path}", self._endpoint({}), methods=_METHODS)]
+        )
 
-    def _endpoint(
-        self, by_method: Mapping[str, Route]
-    ) -> Callable[[Request], Awaitable[Response]]:
+    def _endpoint(self, by_method: Mapping[str, Route]) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             body = await _body(request)
             return await run_in_threadpool(self._serve, request, by_method, body)
@@ -96,7 +96,9 @@ class Gate:
             else:
                 _set_cookie(response, SESSION_COOKIE, answer.session)
         if route is None and routes:
-            response.headers["Allow"] = ", ".join(sorted({*routes, *(["HEAD"] if "GET" in routes else [])}))
+            response.headers["Allow"] = ", ".join(
+                sorted({*routes, *(["HEAD"] if "GET" in routes else [])})
+            )
         _harden(response, nonce)
         return response
 
@@ -147,7 +149,9 @@ class Gate:
             if routes:
                 return _wrong_method(request)
             raise NotThere("there is nothing at this address")
-        target = route.path if route.has_secret else request.scope["raw_path"].decode("ascii", "replace")
+        target = (
+            route.path if route.has_secret else request.scope["raw_path"].decode("ascii", "replace")
+        )
         name, role = (visit.person.name, str(visit.person.role)) if visit.person else ("", "")
 
         def log(outcome: str, detail: str = "") -> None:
@@ -182,7 +186,9 @@ class Gate:
         if isinstance(answer, Download):
             response = Response(answer.content, media_type=answer.media_type)
             if answer.filename:
-                response.headers["Content-Disposition"] = f'attachment; filename="{answer.filename}"'
+                response.headers["Content-Disposition"] = (
+                    f'attachment; filename="{answer.filename}"'
+                )
             return response
         html = self._renderer.render(answer, visit, path, nonce)
         response = Response(html, answer.status, media_type="text/html")

@@ -134,9 +134,9 @@ def export_file(console: Console, _visit: Visit) -> Answer:
 
 def entry_proof(snapshot: Snapshot, text: str) -> EntryProof:
     """Prove one entry; raises `NotThere` if there is none."""
-    if not (text.isascii() and text.isdigit() and len(text) < 12) or (
-        index := int(text)
-    ) >= len(snapshot.entries):
+    if not (text.isascii() and text.isdigit() and len(text) < 12) or (index := int(text)) >= len(
+        snapshot.entries
+    ):
         raise NotThere("the governance log has no entry of that number")
     contents, entry = snapshot.contents, snapshot.entries[index]
     log, origin = contents.logs[GOVERNANCE], contents.keys.origins[GOVERNANCE]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 
 _TEXT = {"type": "string"}
@@ -18,7 +19,7 @@ def _object(required: dict[str, object], **more: object) -> dict[str, object]:
     return {"type": "object", "properties": properties, "required": list(required)}
 
 
-def _list(items: dict[str, object]) -> dict[str, object]:
+def _list(items: Mapping[str, object]) -> dict[str, object]:
     return {"type": "array", "items": items}
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tacit.privacy.errors import PrivacyError
+from tacit.server.budget.statement import find_account
 from tacit.server.console.answers import Answer, Page, Visit
 from tacit.server.console.errors import BadForm, ConsoleRefused
 from tacit.server.console.services import Console
 from tacit.server.console.snapshot import Snapshot
-from tacit.server.budget.statement import find_account
 from tacit.server.errors import NotFound
 
 _FIELDS = ("account", "purpose", "epsilon", "noise_multiplier", "rounds", "users")

@@ -54,8 +54,7 @@ class Renderer:
                 "nonce": nonce,
                 "form_token": form_token(visit.cookie),
                 "may": {
-                    one.value: person is not None and allows(person.role, one)
-                    for one in Permission
+                    one.value: person is not None and allows(person.role, one) for one in Permission
                 },
                 **page.context,
             }

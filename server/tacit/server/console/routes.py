@@ -35,9 +35,7 @@ def routes() -> tuple[Route, ...]:
     sign, budget, learning, ledger = sign_in_pages, budget_pages, learning_pages, ledger_pages
     return (
         Route("GET", "/console.css", everyone, _file("console.css", "text/css"), is_logged=False),
-        Route(
-            "GET", "/favicon.ico", everyone, _file("icon.svg", "image/svg+xml"), is_logged=False
-        ),
+        Route("GET", "/favicon.ico", everyone, _file("icon.svg", "image/svg+xml"), is_logged=False),
         Route("GET", "/sign-in", everyone, sign.sign_in_page, is_logged=False),
         Route("POST", "/sign-in", everyone, sign.sign_in),
         Route("POST", "/sign-out", read, sign.sign_out),

@@ -75,6 +75,7 @@ def serve(console: Console, ready: Callable[[str, Certificate], None]) -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((_HOST, console.config.port))
+            listener.listen(128)
         except OSError:
             raise AddressInUse(f"port {console.config.port} is in use; choose another") from None
         console.snapshots.warm()
@@ -89,7 +90,7 @@ def serve(console: Console, ready: Callable[[str, Certificate], None]) -> None:
             server_header=False,
             access_log=False,
             log_level="warning",
-            limit_concurrency=64,
+            limit_concurrency=512,
             timeout_graceful_shutdown=5,
         )
         ready(f"https://{_HOST}:{listener.getsockname()[1]}", certificate)

@@ -40,7 +40,9 @@ class Sessions:
                 )
             )
             row = {"token_sha256": _digest(token), "name": name}
-            connection.execute(insert(sessions), row | {"started_at_ms": now_ms, "seen_at_ms": now_ms})
+            connection.execute(
+                insert(sessions), row | {"started_at_ms": now_ms, "seen_at_ms": now_ms}
+            )
         return token
 
     def person(self, token: str, *, counts: bool = True) -> Person:

@@ -132,13 +132,15 @@ def find_source(path: Path, address: str = "", ca: Path | None = None) -> Ledger
         with path.open("rb") as file:
             if file.read(len(_SQLITE)) == _SQLITE:
                 return LedgerSource(path, None, address, ca)
-        config = LedgerConfig.load(path)
-        return LedgerSource(config.state_dir, config, address or config.address, ca)
+        own = LedgerConfig.load(path)
+        return LedgerSource(own.state_dir, own, address or own.address, ca)
     if (path / KEYS_FILE).is_file():
         return LedgerSource(path, None, address, ca)
     node, authority = path / "ledger", path / "tls" / "authority.pem"
     if (node / KEYS_FILE).is_file():
-        config = LedgerConfig.load(node / "config.json") if (node / "config.json").exists() else None
+        config = (
+            LedgerConfig.load(node / "config.json") if (node / "config.json").exists() else None
+        )
         found = address or (config.address if config is not None else "")
         known = ca or (authority if authority.is_file() else None)
         return LedgerSource(node, config, found, known)
