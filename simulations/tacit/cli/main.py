@@ -32,6 +32,10 @@ _COMMANDS = {
         "tacit.cli.report:report",
         "Deployment cards and quarterly reviews for regulators, as HTML and PDF.",
     ),
+    "console": (
+        "tacit.cli.console:console",
+        "Serve the privacy officer's pages over a ledger, on loopback.",
+    ),
     "policy": (
         "tacit.cli.policy:policy",
         "Check and sign guardrails: what a device must not show.",
