@@ -259,11 +259,13 @@ def _signed_by(servers: Servers, index: int, key: SigningKey) -> None:
         servers.tree.append(leaf_hash(data))
 
 
+def _without_its_path(entry: LoggedEntry) -> LoggedEntry:
+    return dataclasses.replace(entry, inclusion=entry.inclusion[:-1])
+
+
 LIES: dict[str, tuple[Callable[[Servers], None], str]] = {
     "an entry that is not in the log": (
-        lambda s: setattr(
-            s, "mangle", lambda e: dataclasses.replace(e, inclusion=e.inclusion[:-1])
-        ),
+        lambda s: setattr(s, "mangle", _without_its_path),
         "step 3, inclusion",
     ),
     "an announcement the coordinator signed": (

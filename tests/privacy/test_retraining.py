@@ -245,7 +245,8 @@ class TestDocuments:
 def test_what_rests_on_what_is_reachability(data: st.DataObject) -> None:
     """Against a slow reference: follow bases down from each task to its root."""
     count = data.draw(st.integers(1, 12))
-    tasks, releases = [], {}
+    tasks: list[TaskManifest] = []
+    releases: dict[int, ReleaseManifest] = {}
     for number in range(1, count + 1):
         made = task(number, base=data.draw(st.integers(0, len(releases))))
         tasks.append(made)

@@ -316,7 +316,9 @@ def test_a_consent_only_contribution_is_retrained_too(deployment: Any) -> None:
     shop.operator.append_governance("account", account.to_json())
 
     def train(name: str, **changes: Any) -> TaskManifest:
-        plain = shop.deployment.task(1, task_id=name, population="elsewhere", **changes)
+        plain: TaskManifest = shop.deployment.task(
+            1, task_id=name, population="elsewhere", **changes
+        )
         task = dataclasses.replace(
             plain,
             trust_level="consent-only",
