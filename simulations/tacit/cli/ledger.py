@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tacit.cli._ledger_path import check_is_ledger, read_ledger
+from tacit.cli._ledger_path import check_is_ledger, ledger_at, read_ledger
 from tacit.cli.witness import witness
 from tacit.privacy.checkpoint import verify_checkpoint
 from tacit.privacy.cosignature import Quorum, Witness
@@ -36,7 +36,8 @@ _PATH = click.Path(exists=True, path_type=Path)
 def ledger() -> None:
     """Verify, show or export a ledger, offline; print its checkpoint, or witness one.
 
-    PATH is an exported directory, a ledger node's state directory, or its database file.
+    PATH is an exported directory, a ledger node's state directory, its database file, or the state
+    directory of a demo.
     """
 
 
@@ -76,6 +77,7 @@ def verify(
     """Re-derive every root, signature, budget and epsilon of the ledger at PATH."""
     key = None if key_hex is None else _key(key_hex)
     demanded = _quorum(witness_keys, quorum)
+    path = ledger_at(path)
     if not as_json:
         check_is_ledger(path)
     notes = [one.read_bytes() for one in known]
@@ -102,6 +104,7 @@ def verify(
 @click.option("--json", "as_json", is_flag=True, help="Print the entries as JSON.")
 def show(path: Path, as_json: bool) -> None:
     """List the governance log at PATH, without verifying it."""
+    path = ledger_at(path)
     check_is_ledger(path)
     try:
         is_export = path.is_dir() and not (path / DATABASE_FILE).exists()

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 
 import click
+
+# A server that does not answer, or not with the expected certificate, is reported in one line of
+# our own; gRPC reads this when it is first imported, and would print several more.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 _COMMANDS = {
     "demo": "tacit.cli.demo:demo",
