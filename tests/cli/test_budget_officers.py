@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -252,7 +253,39 @@ def test_a_ledger_that_does_not_run_is_one_line(ledger: Running) -> None:
     address = ledger.deployment.server.address
     ledger.deployment.stop()
     where = ("--ledger", address, "--ca", ledger.ca, "--key", ledger.keys["alice"])
-    refused(run("propose", "--cap", 2, *GOOD, *where), 1, "did not answer")
+    asked = run("propose", "--cap", 2, *GOOD, *where)
+    refused(asked, 1, "did not answer", f"at {address}", "--ledger HOST:PORT")
+    # What is wrong in itself is said before any ledger is waited for.
+    refused(run("propose", "--refresh", "--cap", 2, *GOOD, *where), 2, "--refresh alone")
+    refused(run("propose", "--quota", "learn", *GOOD, *where), 2, "PURPOSE=ε")
+    refused(run("propose", "--cap", "nan", *GOOD, *where), 2, "cap_epsilon")
+    refused(run("propose", "--levels", "secret", *GOOD, *where), 2, "allowed_levels")
+    refused(run("propose", *GOOD, *where), 2, "something to change")
+
+
+def test_the_authority_of_another_ledger_is_one_line(ledger: Running, tmp_path: Path) -> None:
+    other = tmp_path / "other.pem"
+    other.write_bytes(make_authority().certificate_pem)
+    address = ledger.deployment.server.address
+    where = ["--ledger", address, "--ca", other, "--key", ledger.keys["alice"]]
+    command = [sys.executable, "-c", "from tacit.cli.main import main; main()", "budget", "propose"]
+    done = subprocess.run(
+        [*command, "--cap", "2", *GOOD, *map(str, where)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f"{other} is not the authority behind its certificate" in line
+
+
+def test_a_refused_key_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "nobody.key"
+    for named in (("--name", " "), ("--name", "alice", "--person", "")):
+        refused(run("key", path, *named), 2, "--name")
+        assert not path.exists()
 
 
 def test_keys_are_made_once_and_for_their_owner(tmp_path: Path) -> None:

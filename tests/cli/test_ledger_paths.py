@@ -26,11 +26,22 @@ def test_no_ledger_is_one_line(tmp_path: Path, verb: str, kind: str) -> None:
     assert len(result.output.splitlines()) == 1
 
 
-def test_a_demo_state_directory_names_its_export(tmp_path: Path) -> None:
-    (tmp_path / "ledger-export").mkdir()
+def test_a_demo_state_directory_is_its_ledger(demo_state: Path) -> None:
+    shown = [
+        CliRunner().invoke(ledger, ["show", str(path)])
+        for path in (demo_state, demo_state / "ledger", demo_state / "ledger-export")
+    ]
+    assert [one.exit_code for one in shown] == [0, 0, 0]
+    assert shown[0].output == shown[1].output == shown[2].output
+
+
+def test_a_state_directory_without_a_database_says_how_to_export(tmp_path: Path) -> None:
+    (tmp_path / "keys.json").write_text("{}")
     result = CliRunner().invoke(ledger, ["verify", str(tmp_path)])
     assert result.exit_code == 1
-    assert f"try {tmp_path / 'ledger-export'}" in result.output
+    assert "PostgreSQL" in result.output
+    assert "tacit ledger export --config FILE DIRECTORY" in result.output
+    assert len(result.output.splitlines()) == 1
 
 
 def test_json_stays_json_for_what_is_no_ledger(tmp_path: Path) -> None:

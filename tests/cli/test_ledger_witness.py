@@ -96,3 +96,13 @@ def test_a_quorum_that_cannot_be_is_refused(tmp_path: pathlib.Path) -> None:
         result = CliRunner().invoke(ledger, ["verify", str(tmp_path), *options])
         assert result.exit_code == 2
         assert "--quorum" in result.output
+
+
+def test_a_refused_witness_leaves_no_key_behind(tmp_path: pathlib.Path) -> None:
+    home = tmp_path / "witness"
+    named = ["witness", str(home), "--name", "witness.example/w1"]
+    for bad in (["--log", "no key"], ["--log", KEY, "--address", "nowhere"]):
+        result = CliRunner().invoke(ledger, [*named, *bad])
+        assert result.exit_code == 1, result.output
+        assert len(result.output.splitlines()) == 1
+        assert not (home / "witness.key").exists()

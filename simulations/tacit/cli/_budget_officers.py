@@ -20,10 +20,11 @@ from tacit.privacy.account_change_documents import (
     ChangeDocument,
     RejectionDocument,
 )
-from tacit.privacy.budget_account import AccountTerms
+from tacit.privacy.budget_account import MAX_CAP_EPSILON, UNIT, AccountTerms
 from tacit.privacy.budget_changes import Proposal
 from tacit.privacy.errors import BadParameter
 from tacit.privacy.signatures import SigningKey
+from tacit.privacy.trust import LEVELS
 from tacit.server.budget.change_summary import summarise
 from tacit.server.budget.officers import AccountView, read_account
 from tacit.server.ledger.client import LedgerClient
@@ -44,6 +45,8 @@ def key(file: Path, name: str, person: str | None, as_json: bool) -> None:
     The printed principal goes into the ledger's configuration, the key id into an account's
     approvers. The file itself never leaves you.
     """
+    if not name.strip() or (person is not None and not person.strip()):
+        raise click.UsageError("expected a --name, and a --person where one is given, got none")
     made = write_new_key(file)
     principal = {"name": name, "role": "officer", "public_key": made.public_key.hex()}
     if person:
@@ -89,11 +92,10 @@ def propose(
     is not named stays as it is. Nothing spent is ever given back: a refresh lets the cap count
     anew, and lifetime ε goes on counting everything.
     """
+    _check_asked(refresh, asked)
     with officer_client(state, ledger, ca, key) as (client, signing_key):
         view = read_account(client, account)
         terms = None if refresh else _terms(view.standing.account.terms, asked)
-        if refresh and any(value not in (None, (), False) for value in asked.values()):
-            raise click.UsageError("expected --refresh alone: it keeps the terms as they are")
         now_ms = time.time_ns() // 1_000_000
         change = ChangeDocument(
             account_id=view.standing.account.account_id,
@@ -173,6 +175,31 @@ def reject(
         _answer(client, view, proposal, index, signing_key, as_json, "rejected")
 
 
+def _check_asked(refresh: bool, asked: dict[str, Any]) -> None:
+    """Refuse what is wrong in itself, before any ledger is asked."""
+    if refresh:
+        if any(value not in (None, (), False) for value in asked.values()):
+            raise click.UsageError("expected --refresh alone: it keeps the terms as they are")
+        return
+    if asked["alert"] and asked["no_alerts"]:
+        raise click.UsageError("expected --alert or --no-alerts, got both")
+    if not any(value not in (None, (), False) for value in asked.values()):
+        raise click.UsageError("expected something to change: --refresh, --cap, --quota, …")
+    quotas = _quotas({}, asked["quota"])
+    try:
+        AccountTerms(
+            MAX_CAP_EPSILON if asked["cap"] is None else asked["cap"],
+            1e-12 if asked["delta"] is None else asked["delta"],
+            quotas,
+            population_size=asked["population_size"],
+            alert_thresholds=asked["alert"],
+            unit=UNIT if asked["unit"] is None else asked["unit"],
+            allowed_levels=LEVELS if asked["levels"] is None else tuple(asked["levels"].split(",")),
+        )
+    except BadParameter as error:
+        raise click.UsageError(str(error)) from None
+
+
 def _terms(before: AccountTerms, asked: dict[str, Any]) -> AccountTerms:
     changes: dict[str, Any] = {}
     for option, field in (("cap", "cap_epsilon"), ("delta", "target_delta"), ("unit", "unit")):
@@ -182,8 +209,6 @@ def _terms(before: AccountTerms, asked: dict[str, Any]) -> AccountTerms:
         changes["population_size"] = asked["population_size"]
     if asked["window_days"] is not None:
         changes["window_days"] = asked["window_days"] or None
-    if asked["alert"] and asked["no_alerts"]:
-        raise click.UsageError("expected --alert or --no-alerts, got both")
     if asked["alert"] or asked["no_alerts"]:
         changes["alert_thresholds"] = asked["alert"]
     if asked["approver"]:
@@ -192,8 +217,6 @@ def _terms(before: AccountTerms, asked: dict[str, Any]) -> AccountTerms:
         changes["allowed_levels"] = tuple(asked["levels"].split(","))
     if asked["quota"]:
         changes["quotas"] = _quotas(dict(before.quotas), asked["quota"])
-    if not changes:
-        raise click.UsageError("expected something to change: --refresh, --cap, --quota, …")
     try:
         return dataclasses.replace(before, **changes)
     except BadParameter as error:

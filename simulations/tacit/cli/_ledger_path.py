@@ -10,6 +10,7 @@ from tacit.server.errors import ServerError
 from tacit.server.ledger.contents import LedgerContents, read_database, read_export
 from tacit.server.ledger.database import DATABASE_FILE
 from tacit.server.ledger.keys import KEYS_FILE
+from tacit.server.ledger.log import GOVERNANCE
 
 _SQLITE = b"SQLite format 3\0"
 _DEMO_EXPORT = "ledger-export"
@@ -35,19 +36,30 @@ def find_ledger(path: Path) -> tuple[Path, bool]:
     Raises:
         ClickException: `path` is no ledger and holds none.
     """
-    if path.is_dir() and not (path / KEYS_FILE).is_file():
-        inside = (path / _DEMO_NODE, path / _DEMO_EXPORT)
-        path = next((one for one in inside if (one / KEYS_FILE).is_file()), path)
+    path = ledger_at(path)
     check_is_ledger(path)
     return path, path.is_dir() and not (path / DATABASE_FILE).exists()
+
+
+def ledger_at(path: Path) -> Path:
+    """Return where the ledger is: in a demo's state directory its node's, else its export."""
+    if path.is_dir() and not (path / KEYS_FILE).is_file():
+        inside = (path / _DEMO_NODE, path / _DEMO_EXPORT)
+        return next((one for one in inside if (one / KEYS_FILE).is_file()), path)
+    return path
 
 
 def check_is_ledger(path: Path) -> None:
     """Say what was expected where PATH is plainly something else."""
     if path.is_dir():
-        if (path / DATABASE_FILE).is_file() or (path / KEYS_FILE).is_file():
+        if (path / DATABASE_FILE).is_file() or (path / GOVERNANCE).is_dir():
             return
-        hint = f"; try {path / _DEMO_EXPORT}" if (path / _DEMO_EXPORT).is_dir() else ""
+        hint = ""
+        if (path / KEYS_FILE).is_file():
+            hint = (
+                ", without either: if the node's database is PostgreSQL, run `tacit ledger export "
+                "--config FILE DIRECTORY` and give that directory"
+            )
     else:
         with path.open("rb") as file:
             if file.read(len(_SQLITE)) == _SQLITE:

@@ -12,7 +12,7 @@ import click
 
 from tacit.privacy.errors import PrivacyError
 from tacit.privacy.signatures import SigningKey
-from tacit.server.errors import BadConfig, ServerError
+from tacit.server.errors import BadConfig, LedgerUnavailable, ServerError
 from tacit.server.key_file import read_key_file, write_key_file
 from tacit.server.ledger.client import LedgerClient
 from tacit.server.ledger.config import LedgerConfig
@@ -60,6 +60,11 @@ def officer_client(
     try:
         with LedgerClient(ledger, ca.read_bytes(), signing_key, patience_s=3.0) as client:
             yield client, signing_key
+    except LedgerUnavailable as error:
+        raise click.ClickException(
+            f"{error}, at {ledger}: start it, or name where it listens with --ledger HOST:PORT; if "
+            f"it runs there, {ca} is not the authority behind its certificate"
+        ) from None
     except (ServerError, PrivacyError) as error:
         raise click.ClickException(str(error)) from None
 

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tacit.cli._ledger_path import check_is_ledger, read_ledger
+from tacit.cli._ledger_path import check_is_ledger, ledger_at, read_ledger
 from tacit.cli._trust_options import ledger_key, witness_quorum
 from tacit.cli.retrain import retrain
 from tacit.cli.witness import witness
@@ -38,7 +38,8 @@ def ledger() -> None:
 
     `retrain` asks a running ledger to announce a retraining after an erasure.
 
-    PATH is an exported directory, a ledger node's state directory, or its database file.
+    PATH is an exported directory, a ledger node's state directory, its database file, or the state
+    directory of a demo.
     """
 
 
@@ -79,6 +80,7 @@ def verify(
     """Re-derive every root, signature, budget and epsilon of the ledger at PATH."""
     key = None if key_hex is None else ledger_key(key_hex)
     demanded = witness_quorum(witness_keys, quorum)
+    path = ledger_at(path)
     if not as_json:
         check_is_ledger(path)
     notes = [one.read_bytes() for one in known]
@@ -105,6 +107,7 @@ def verify(
 @click.option("--json", "as_json", is_flag=True, help="Print the entries as JSON.")
 def show(path: Path, as_json: bool) -> None:
     """List the governance log at PATH, without verifying it."""
+    path = ledger_at(path)
     check_is_ledger(path)
     try:
         is_export = path.is_dir() and not (path / DATABASE_FILE).exists()

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from tacit.cli._lazy_group import LazyGroup
+
+# A server that does not answer, or not with the expected certificate, is reported in one line of
+# our own; gRPC reads this when it is first imported, and would print several more.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 _COMMANDS = {
     "demo": (

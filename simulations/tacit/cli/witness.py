@@ -50,6 +50,7 @@ def witness(
     what devices pin.
     """
     key_file = directory / _KEY_FILE
+    made = not key_file.exists()
     try:
         _make_key(key_file)
         stopped = stop_event()
@@ -69,6 +70,8 @@ def witness(
             f"{directory}: expected a directory that can be written: {error.strerror}"
         ) from None
     except ServerError as error:
+        if made:  # what was refused leaves no key behind that nobody knows of
+            key_file.unlink(missing_ok=True)
         raise click.ClickException(str(error)) from None
     server.start()
     key = server.node.witness.verifier_key
