@@ -305,7 +305,8 @@ class ConsentMachine(RuleBasedStateMachine):
     def the_newest_epoch_says_it_too(self) -> None:
         if not hasattr(self, "node") or self.published != self.leaves or not self.leaves:
             return
-        published = self.node.consent_map._published
+        consent_map: Any = self.node.consent_map
+        published = consent_map._published
         assert published is not None
         root = published.tree.root
         for one in (one for one in self.people if one.sent):

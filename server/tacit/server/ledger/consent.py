@@ -208,7 +208,7 @@ class ConsentStore:
         return _open(self._wrapping, wrapped, device_id.encode())
 
 
-def _check_notice(published: Sequence[Row[Any]], event: ConsentEvent) -> None:
+def _check_notice(published: Sequence[Row[Any, Any, Any, Any]], event: ConsentEvent) -> None:
     """Hold the notice that a grant names against the published ones, once there are any.
 
     Whatever takes consent away needs no notice: a withdrawal must never fail for want of one.
