@@ -82,7 +82,8 @@ def proofs(arguments: argparse.Namespace, show: Show) -> None:
     weight = costs.receipt_bytes
     show(Row("", "receipt, three Ed25519 witnesses", "≤ 2 KiB", f"{weight} bytes", weight <= 2048))
     rebuilt = costs.rebuild_s
-    show(Row("", f"rebuild, {at}", "≤ 10 s", f"{rebuilt:.1f} s", rebuilt <= 10))
+    measured = f"{rebuilt:.1f} s, {costs.rebuild_cpu_s:.1f} s of CPU"
+    show(Row("", f"rebuild, {at}", "≤ 10 s", measured, rebuilt <= 10))
     count = arguments.mutations
     accepted = accepted_mutations(issued, count, progress)
     measured = f"{accepted} of {count:,} receipts changed"

@@ -28,6 +28,7 @@ from tacit.server.ledger.tables import devices
 
 ORIGINS = {"governance": "bench.example/governance", "consent": "bench.example/consent"}
 _DAY_MS = 86_400_000
+_NOTICE_SHA256 = os.urandom(32).hex()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +74,18 @@ class Storage:
         return commitment_key
 
 
-def chain(key: SigningKey, length: int, withdrawal_uri: str = "app:settings") -> list[Signed]:
+def chain(
+    key: SigningKey, length: int, withdrawal_uri: str = "https://shop.example/privacy"
+) -> list[Signed]:
     """Sign a device's first events: a grant, its withdrawal, and so on."""
     now_ms = time.time_ns() // 1_000_000
     first = ConsentEvent(
-        record_id="", subject_pseudonym="p" * 16, controller="Example Shop", purpose="learn",
+        record_id="", subject_pseudonym=os.urandom(8).hex(), controller="Beispiel Handels GmbH",
+        purpose="learn",
         signals=("product_view", "rating"), lawful_basis="consent",
-        notice=NoticeShown("privacy", "1", "0" * 64, "en", now_ms), method="settings",
+        notice=NoticeShown("terms", "7", _NOTICE_SHA256, "de", now_ms), method="settings",
         state="given", event_time_ms=now_ms, valid_until_ms=now_ms + _DAY_MS, retention_days=365,
-        storage_location="EU", recipients=(), jurisdiction="EU", withdrawal_uri=withdrawal_uri,
+        storage_location="DE", recipients=(), jurisdiction="DE", withdrawal_uri=withdrawal_uri,
         gpc_present=False, gpc_conflict=False, prev_commitment=NO_PREDECESSOR, seq=1,
     )  # fmt: skip
     made: list[Signed] = []
@@ -111,7 +115,8 @@ class AppendCosts:
         cpu_us: CPU time of each, of all threads.
         alone_p50_ms, alone_p99_ms: of a single caller.
         fsync_p50_ms, fsync_p99_ms: of a 4 KiB write and fsync on the same disk, in turn with them.
-        bytes_per_entry: growth of the database's files over all appends, divided by them.
+        bytes_per_entry: growth of the database over all appends, rows of devices' chains included,
+            divided by them.
     """
 
     batched_per_s: float
@@ -131,11 +136,12 @@ def measure_appends(
     callers: int,
     progress: Callable[[str], None],
 ) -> AppendCosts:
-    """Append `count` events of as many devices by `callers` threads, and some by one alone."""
+    """Append `count` events by `callers` threads, three of each device, and some by one alone."""
     progress(f"signing {count} events")
-    keys = [SigningKey.generate(os.urandom) for _ in range(count)]
+    keys = [SigningKey.generate(os.urandom) for _ in range(count // 3)]
     singles = max(200, count // 20)
-    events = [chain(key, 1)[0] for key in keys]
+    # Each device's events in their order, far apart: first of all devices, then of all again.
+    events = [one for some in zip(*(chain(key, 3) for key in keys), strict=True) for one in some]
     storage = Storage(database)
     storage.enrol(keys)
     alone, many = events[:singles], events[singles:]
@@ -166,7 +172,7 @@ def measure_appends(
         alone_p99_ms=_quantile_ms(took_s, 99),
         fsync_p50_ms=_quantile_ms(synced_s, 50),
         fsync_p99_ms=_quantile_ms(synced_s, 99),
-        bytes_per_entry=(size_bytes() - before) / count,
+        bytes_per_entry=(size_bytes() - before) / len(events),
     )
 
 

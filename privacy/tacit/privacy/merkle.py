@@ -41,9 +41,14 @@ class MerkleTree:
     __slots__ = ("_levels",)
 
     def __init__(self, leaf_hashes: Iterable[bytes] = ()) -> None:
-        self._levels: list[list[bytes]] = [[]]
-        for value in leaf_hashes:
-            self.append(value)
+        nodes = list(leaf_hashes)
+        for value in nodes:
+            _check_leaf(value)
+        self._levels = [nodes]
+        # A level at a time: a node that starts with a million leaves builds this before it serves.
+        while len(nodes) > 1:
+            nodes = [node_hash(*pair) for pair in zip(nodes[::2], nodes[1::2], strict=False)]
+            self._levels.append(nodes)
 
     @property
     def size(self) -> int:
@@ -56,8 +61,7 @@ class MerkleTree:
         Raises:
             BadParameter: if `leaf` is not 32 bytes.
         """
-        if len(leaf) != HASH_BYTES:
-            raise BadParameter(f"expected a {HASH_BYTES}-byte leaf hash, got {len(leaf)} bytes")
+        _check_leaf(leaf)
         index = self.size
         self._levels[0].append(leaf)
         level = 0
@@ -257,6 +261,11 @@ def verify_consistency(
 def _split(size: int) -> int:
     """Return the largest power of two strictly below `size` (>= 2)."""
     return 1 << ((size - 1).bit_length() - 1)
+
+
+def _check_leaf(value: bytes) -> None:
+    if len(value) != HASH_BYTES:
+        raise BadParameter(f"expected a {HASH_BYTES}-byte leaf hash, got {len(value)} bytes")
 
 
 def _check_hashes(*values: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -31,8 +32,12 @@ def ask_all(combining: Combining[Job, str], jobs: Sequence[Job]) -> dict[Job, ob
     return answers
 
 
+def queue_of(combining: Any) -> Any:
+    return combining._queue
+
+
 def queued(combining: Combining[Job, str], jobs: Sequence[Job]) -> None:
-    while len(combining._queue) < len(jobs):
+    while len(queue_of(combining)) < len(jobs):
         pass
 
 
@@ -59,7 +64,7 @@ def test_no_subject_twice_in_a_lot_and_each_in_its_order() -> None:
     def serve(lot: Sequence[Job]) -> list[str | Exception]:
         if not lots:
             queued(combining, jobs[1:])
-            order.extend(one.job for one in combining._queue)
+            order.extend(one.job for one in queue_of(combining))
         lots.append(list(lot))
         return ["" for _ in lot]
 

@@ -49,12 +49,12 @@ class Crowd:
             assert go_on.wait(30)
             bodies[b"first"](connection)
 
-        threads = [threading.Thread(target=self._call, args=(b"first", first))]
+        threads = [threading.Thread(target=self.call, args=(b"first", first))]
         threads[0].start()
         assert inside.wait(30)
         for name, body in bodies.items():
             if name != b"first":
-                threads.append(threading.Thread(target=self._call, args=(name, body)))
+                threads.append(threading.Thread(target=self.call, args=(name, body)))
                 threads[-1].start()
         while self.group._waiting < len(bodies) - 1:
             assert not any(outcome for outcome in self.outcomes.values())
@@ -63,7 +63,7 @@ class Crowd:
             one.join(60)
             assert not one.is_alive()
 
-    def _call(self, name: bytes, body: Callable[[Any], None]) -> None:
+    def call(self, name: bytes, body: Callable[[Any], None]) -> None:
         try:
             with self.database.writing() as connection:
                 body(connection)
@@ -172,6 +172,10 @@ def test_a_refusal_is_not_told_before_what_it_rests_on_is_durable(database: Any)
     assert [type(one) for one in crowd.outcomes.values()] == [OSError, OSError]
 
 
+def only_conflicts(error: BaseException) -> BaseException | None:
+    return error if isinstance(error, TransactionConflict) else None
+
+
 def test_a_conflict_ends_the_batch_for_everybody_in_it(database: Any) -> None:
     crowd = Crowd(database)
 
@@ -179,9 +183,7 @@ def test_a_conflict_ends_the_batch_for_everybody_in_it(database: Any) -> None:
         raise TransactionConflict("as the server says it")
 
     if not crowd.database.failure:
-        crowd.group._verdict = lambda error: (
-            error if isinstance(error, TransactionConflict) else None
-        )
+        crowd.group._verdict = only_conflicts
     crowd.run({b"first": adding(b"first"), b"1": conflict})
     assert {type(one) for one in crowd.outcomes.values()} == {TransactionConflict}
     assert names(database) == set()
@@ -189,7 +191,7 @@ def test_a_conflict_ends_the_batch_for_everybody_in_it(database: Any) -> None:
 
 def test_a_scrub_finds_no_transaction_open(database: Any) -> None:
     threads = [
-        threading.Thread(target=Crowd(database)._call, args=(b"%d" % n, adding(b"%d" % n)))
+        threading.Thread(target=Crowd(database).call, args=(b"%d" % n, adding(b"%d" % n)))
         for n in range(12)
     ]
     for one in threads:

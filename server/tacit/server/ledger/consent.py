@@ -32,6 +32,7 @@ from tacit.server.ledger.consent_rows import (
     write_links,
 )
 from tacit.server.ledger.database import retried
+from tacit.server.ledger.event_packing import pack, unpack
 from tacit.server.ledger.log import Logs, Proof
 from tacit.server.ledger.tables import consent_events, map_entries, notices, subjects
 
@@ -139,8 +140,7 @@ class ConsentStore:
         blinding = b""
         for row in connection.execute(query.order_by(consent_events.c.sequence)).all():
             plain = _open(AESGCM(key), row.sealed, _label(device_id, row.sequence))
-            commitment_key, rest = plain[:COMMITMENT_KEY_BYTES], plain[COMMITMENT_KEY_BYTES:]
-            signature, event_bytes = rest[:SIGNATURE_BYTES], rest[SIGNATURE_BYTES:]
+            commitment_key, signature, event_bytes = _parts(plain)
             blinding = blinding or blinding_key(commitment_key)
             data = leaf(event_bytes, signature, commitment_key)
             purpose = ConsentEvent.parse(event_bytes).purpose
@@ -187,7 +187,7 @@ class ConsentStore:
         else:
             first_key = _open(sealing, chain.first, _label(device_id, 1))[:COMMITMENT_KEY_BYTES]
         data = leaf(one.event_bytes, one.signature, commitment_key)
-        plain = commitment_key + one.signature + one.event_bytes
+        plain = commitment_key + one.signature + pack(one.event_bytes)
         sealed = _seal(sealing, self._random_bytes, plain, _label(device_id, event.seq))
         position = self._logs.consent.append(connection, data)
         link = Link(
@@ -212,9 +212,10 @@ class ConsentStore:
         position, sealed = found
         key = AESGCM(self._unwrap(chain.key, one.device_id))
         plain = _open(key, sealed, _label(one.device_id, one.event.seq))
-        if plain[COMMITMENT_KEY_BYTES:] != one.signature + one.event_bytes:
+        commitment_key, signature, event_bytes = _parts(plain)
+        if (signature, event_bytes) != (one.signature, one.event_bytes):
             return None
-        return plain[:COMMITMENT_KEY_BYTES], position
+        return commitment_key, position
 
     def _unwrap(self, wrapped: bytes, device_id: str) -> bytes:
         if not wrapped:
@@ -222,7 +223,7 @@ class ConsentStore:
         return _open(self._wrapping, wrapped, device_id.encode())
 
 
-def _check_notice(published: Sequence[Row[Any]], event: ConsentEvent) -> None:
+def _check_notice(published: Sequence[Row[Any, Any, Any, Any]], event: ConsentEvent) -> None:
     """Hold the notice that a grant names against the published ones, once there are any.
 
     Whatever takes consent away needs no notice: a withdrawal must never fail for want of one.
@@ -239,6 +240,12 @@ def _check_notice(published: Sequence[Row[Any]], event: ConsentEvent) -> None:
         raise FailedPrecondition("consent.notice: no notice of this id and version stands")
     if published and versions.get(shown.language) != shown.sha256:
         raise FailedPrecondition("consent.notice: expected the published text and language")
+
+
+def _parts(plain: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return commitment key, signature and event of what was sealed."""
+    rest = plain[COMMITMENT_KEY_BYTES:]
+    return plain[:COMMITMENT_KEY_BYTES], rest[:SIGNATURE_BYTES], unpack(rest[SIGNATURE_BYTES:])
 
 
 def _seal(key: AESGCM, random_bytes: Callable[[int], bytes], plain: bytes, label: bytes) -> bytes:

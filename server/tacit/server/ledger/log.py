@@ -92,10 +92,12 @@ class MerkleLog:
                 key, does not stand for exactly these leaves.
         """
         query = select(leaves.c.position, leaves.c.data).where(leaves.c.log == self.name)
-        tree = MerkleTree()
+        hashes: list[bytes] = []
         for position, data in connection.execute(query.order_by(leaves.c.position)):
-            if tree.append(leaf_hash(data)) != position:
-                raise StateCorrupt(f"{self.name} log: leaf {tree.size - 1} is missing")
+            if position != len(hashes):
+                raise StateCorrupt(f"{self.name} log: leaf {len(hashes)} is missing")
+            hashes.append(leaf_hash(data))
+        tree = MerkleTree(hashes)
         note = connection.execute(
             select(checkpoints.c.note)
             .where(checkpoints.c.log == self.name)

@@ -154,7 +154,8 @@ def _confusables(world: World) -> Any:
         case _:
             at = world.pick.randrange(len(word) + 1)
             word = word[:at] + world.pick.choice(_INVISIBLE) + word[at:]
-    return world.changed(**{field: [word] if field == "signals" else word})
+    changes: dict[str, Json] = {field: [word] if field == "signals" else word}
+    return world.changed(**changes)
 
 
 def _another_spelling(world: World) -> Any:

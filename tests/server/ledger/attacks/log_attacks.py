@@ -266,7 +266,7 @@ def _bit(world: World) -> Any:
         path = list(world.receipt.inclusion)
         path[name] = bytes(changed)
         return dataclasses.replace(world.receipt, inclusion=tuple(path)), None, world.quorum
-    changes: dict[str, Any] = {name: bytes(changed)}
+    changes: dict[str, Any] = {str(name): bytes(changed)}
     return dataclasses.replace(world.receipt, **changes), None, world.quorum
 
 
