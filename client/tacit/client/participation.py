@@ -40,6 +40,7 @@ class Participation:
             2L at level `local`; 0 elsewhere.
         purpose, task_id: what it was for. Empty in entries from before they were kept, which are
             all of trust level `central`.
+        answer_sha256: hex digest of the bytes it was answered with; empty in older entries.
     """
 
     task_sha256: str
@@ -53,6 +54,7 @@ class Participation:
     sensitivity: int = 0
     purpose: str = ""
     task_id: str = ""
+    answer_sha256: str = ""
 
     @property
     def event(self) -> GaussianEvent | None:
@@ -75,6 +77,7 @@ class Participation:
             "sensitivity": self.sensitivity,
             "purpose": self.purpose,
             "task_id": self.task_id,
+            "answer_sha256": self.answer_sha256,
         }
         return canonical_json(document)
 
@@ -99,6 +102,7 @@ class Participation:
             fields.integer("sensitivity", 0) if complete else 0,
             fields.text("purpose") if complete else "",
             fields.text("task_id") if complete else "",
+            fields.text("answer_sha256") if "answer_sha256" in document else "",
         )
 
 
