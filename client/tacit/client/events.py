@@ -44,8 +44,8 @@ class Event:
     properties: Mapping[str, object] = field(default_factory=dict[str, object])
     event_id: str = ""
 
-    def to_bytes(self) -> bytes:
-        """Encode for sealing."""
+    def to_bytes(self, event_id: str | None = None) -> bytes:
+        """Encode for sealing; under an id that it gets now, or the one it has."""
         return json.dumps(
             [
                 self.name,
@@ -54,7 +54,7 @@ class Event:
                 self.value,
                 self.recorded_at_ms,
                 dict(self.properties),
-                self.event_id,
+                self.event_id if event_id is None else event_id,
             ],
             allow_nan=False,
             separators=(",", ":"),
@@ -123,7 +123,6 @@ class EventLog:
                     results.append((0 if known is None else int(known[0]), False))
                     continue
                 sequence += 1
-                content = replace(event, event_id=event_id).to_bytes()
                 connection.execute(
                     "INSERT INTO events VALUES (?, ?, ?, ?, ?)",
                     (
@@ -131,7 +130,7 @@ class EventLog:
                         epoch,
                         tag,
                         sealer.tag(_LINKED if linked else _OWN, event.signal),
-                        sealer.seal(_KIND, sequence, content),
+                        sealer.seal(_KIND, sequence, event.to_bytes(event_id)),
                     ),
                 )
                 results.append((sequence, True))
