@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -200,5 +201,52 @@ def test_without_room_for_a_copy_nothing_changes(
     with pytest.raises(StoreUnavailable, match="cannot be recovered"):
         _recover(shop)
     assert (shop.folder / "p.db").read_bytes() == before
+    assert not list(shop.folder.glob("*damaged*"))
     monkeypatch.undo()
     assert _recover(shop).lost == 1
+
+
+@pytest.mark.parametrize("kill_at", ["note", "log", "new file"])
+def test_a_kill_during_recovery_is_finished_by_running_it_again(
+    shop: Any, monkeypatch: pytest.MonkeyPatch, kill_at: str
+) -> None:
+    """Nowhere on the way does an older state open, or an empty one."""
+    _make(shop)
+    _execute(shop, "UPDATE events SET sealed = zeroblob(90) WHERE sequence = 7")
+    damaged = (shop.folder / "p.db").read_bytes()
+    # A log that nothing must replay: it is left by whoever crashed with the damaged store.
+    real_replace, real_unlink = os.replace, Path.unlink
+    wal = shop.folder / "p.db-wal"
+
+    def replace(source: Path, target: Path) -> None:
+        if kill_at == "note" and source.name.endswith(".note"):
+            raise KeyboardInterrupt
+        if kill_at == "new file" and source.name.endswith(".recovering"):
+            raise KeyboardInterrupt
+        real_replace(source, target)
+        if source.name.endswith(".note"):
+            wal.write_bytes(b"stale")
+
+    def unlink(self: Path, missing_ok: bool = False) -> None:
+        if kill_at == "log" and self == wal and self.exists():
+            raise KeyboardInterrupt
+        real_unlink(self, missing_ok)
+
+    monkeypatch.setattr("tacit.client.recovery.os.replace", replace)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with pytest.raises(KeyboardInterrupt):
+        _recover(shop)
+    monkeypatch.undo()
+    if kill_at == "note":
+        assert (shop.folder / "p.db").read_bytes() == damaged
+    else:
+        with pytest.raises(StoreDamaged, match="recover"):
+            shop.open()
+    recovered = _recover(shop)
+    assert (recovered.started_anew, recovered.lost) == (False, 1)
+    assert recovered.moved_to.read_bytes() == damaged
+    with shop.open() as pz:
+        assert pz.state().events == 399
+        assert pz.consents.permitted("learn", shop.clock.now_ms) == {"product_view"}
+    assert {p.name for p in shop.folder.glob("p.db.*")} >= {recovered.moved_to.name}
+    assert not list(shop.folder.glob("*.recovering*"))

@@ -452,6 +452,29 @@ def test_a_retransmission_is_bit_identical_even_after_new_events_and_a_crash(
         assert len(reopened.participation.entries()) == 2
 
 
+@pytest.mark.parametrize("how", ["forgotten", "corrected", "expired"])
+def test_a_round_gets_no_second_answer_that_would_be_another(
+    device: Personalizer, session: DeviceSession, world: World, how: str
+) -> None:
+    world.publish_task()
+    offer = _offer(session)
+    device.track("Product Viewed", {"product_id": "i38"}, event_id="visit")
+    first = session.contribution(offer, world.context)
+    assert session.contribution(offer, world.context) == first
+    if how == "forgotten":
+        device.forget(item="i38")
+    elif how == "corrected":
+        device.rights.rectify("visit", "Product Viewed", {"product_id": "i37"})
+    else:
+        event = device.events.find("visit")
+        assert event is not None
+        device.events.delete([event.sequence])
+    with pytest.raises(OfferRefused, match="gives no second answer"):
+        session.contribution(offer, world.context)
+    world.header_change = {"round_id": 2}
+    assert session.contribution(_offer(session), world.context) != first
+
+
 def test_a_grant_made_in_between_does_not_change_a_round_already_answered(
     tmp_path: Path, device: Personalizer, session: DeviceSession, world: World
 ) -> None:

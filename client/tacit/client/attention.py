@@ -30,9 +30,10 @@ def split(event: Event) -> tuple[Event, tuple[Event, ...]]:
     Raises:
         BadEvent: if it is no number, or negative.
     """
-    if event.signal not in _LOOKED_AT or not event.properties.keys() & {"dwell_ms", "scroll"}:
+    told = event.properties
+    if ("dwell_ms" not in told and "scroll" not in told) or event.signal not in _LOOKED_AT:
         return event, ()
-    properties = dict(event.properties)
+    properties = dict(told)
     found = tuple(_found(event, properties))
     return replace(event, properties=properties), found
 

@@ -43,6 +43,7 @@ class Participation:
             2L at level `local`; 0 elsewhere.
         purpose, task_id: what it was for. Empty in entries from before they were kept, which are
             all of trust level `central`.
+        answer_sha256: hex digest of the bytes it was answered with; empty in older entries.
     """
 
     task_sha256: str
@@ -56,6 +57,7 @@ class Participation:
     sensitivity: int = 0
     purpose: str = ""
     task_id: str = ""
+    answer_sha256: str = ""
 
     @property
     def event(self) -> GaussianEvent | None:
@@ -80,6 +82,7 @@ class Participation:
             "sensitivity": self.sensitivity,
             "purpose": self.purpose,
             "task_id": self.task_id,
+            "answer_sha256": self.answer_sha256,
         }
         return canonical_json(document)
 
@@ -104,6 +107,7 @@ class Participation:
             fields.integer("sensitivity", 0) if complete else 0,
             fields.text("purpose") if complete else "",
             fields.text("task_id") if complete else "",
+            fields.text("answer_sha256") if "answer_sha256" in document else "",
         )
 
 

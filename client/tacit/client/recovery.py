@@ -5,11 +5,16 @@ and decisions may be lost alone. Keys, facts, consents and rounds are whole or n
 that lost one of its refusals or rounds would break a promise without knowing; then the device
 starts anew, under a new identity, and what it no longer knows to be permitted counts as refused.
 
-Crash points: until the last step the damaged store is in its place, and recovery can be run again.
+Crash points: (1) while the copy and the new file are written, the damaged store is in its place;
+(2) then a note takes its place, which opens as nothing, so that a log left behind is not replayed
+over either file and no older state passes for the newest; (3) the log goes; (4) the new file takes
+the note's place. After a kill at 2 or 3 the note says what is left to do, and recovery that is run
+again does that.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -31,6 +36,7 @@ from tacit.client.terms import ConsentTerms
 from tacit.privacy.signals import PURPOSES
 
 _SIDE_FILES = ("-wal", "-shm")
+_NOTE = b"tacit store recovery under way; run it again\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,9 @@ def recover(path: Path, keys: KeyProvider, terms: ConsentTerms, now_ms: int) -> 
     """
     if not path.is_file():
         raise StoreUnavailable(f"{path}: expected a store, got no such file")
+    work = path.with_name(path.name + ".recovering")
+    if (noted := _read_note(path)) is not None and work.exists():
+        return _finish(path, work, noted)
     try:
         with Store.open(path, keys) as store:
             if _first_damage(store) is None:
@@ -77,24 +86,52 @@ def recover(path: Path, keys: KeyProvider, terms: ConsentTerms, now_ms: int) -> 
     except StoreDamaged:
         _refuse_foreign(path)
     moved_to = _free_name(path)
-    work = path.with_name(path.name + ".recovering")
     try:
         _copy(path, moved_to)
         _remove(work)
         carried = _carry_over(moved_to, work, keys)
         if carried is None:
             _start_anew(work, keys, terms, now_ms)
+        kept, lost = carried or (0, 0)
+        recovered = Recovered(moved_to, carried is None, kept, lost)
+        _write_note(path, recovered)
+    except (OSError, sqlite3.Error, DeviceError) as error:
+        _remove(work)
+        _remove(moved_to)
+        raise StoreUnavailable(f"{path}: cannot be recovered ({error})") from None
+    return _finish(path, work, recovered)
+
+
+def _finish(path: Path, work: Path, recovered: Recovered) -> Recovered:
+    try:
         for suffix in _SIDE_FILES:
-            # A log left behind would be replayed over the new file.
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         os.replace(work, path)
         _sync(path.parent)
-    except (OSError, sqlite3.Error) as error:
-        raise StoreUnavailable(f"{path}: cannot be recovered ({error})") from None
-    finally:
-        _remove(work)
-    kept, lost = carried or (0, 0)
-    return Recovered(moved_to, carried is None, kept, lost)
+    except OSError as error:
+        raise StoreUnavailable(f"{path}: run recovery again ({error})") from None
+    return recovered
+
+
+def _write_note(path: Path, recovered: Recovered) -> None:
+    note = path.with_name(path.name + ".note")
+    facts = [recovered.moved_to.name, recovered.started_anew, recovered.kept, recovered.lost]
+    with note.open("wb") as file:
+        note.chmod(0o600)
+        file.write(_NOTE + json.dumps(facts).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(note, path)
+    _sync(path.parent)
+
+
+def _read_note(path: Path) -> Recovered | None:
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if not head.startswith(_NOTE):
+        return None
+    name, started_anew, kept, lost = json.loads(head[len(_NOTE) :])
+    return Recovered(path.with_name(name), started_anew, kept, lost)
 
 
 def _first_damage(store: Store) -> str | None:

@@ -7,6 +7,9 @@ leaves.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Collection
+
 from tacit.client.consents import SignedConsent
 from tacit.client.contribution import compute, noised, read_context
 from tacit.client.errors import (
@@ -157,7 +160,8 @@ class DeviceSession:
         The round is entered in the device's own account, on the disk, before this returns. Asked
         again, also after a crash, it returns the same bytes: it reads no event newer and no signal
         other than the first time did, and rounds with a stream fixed by device, task and round.
-        Only consent withdrawn in between changes it, to the vector without those signals.
+        Only consent withdrawn in between changes it, to the vector without those signals. Where an
+        event was forgotten, corrected or expired since, it refuses to answer the round again.
 
         At trust level `local` it is 32-bit integers that this device has noised, from the operating
         system's CSPRNG. They are kept with the entry and returned as they are when asked again: two
@@ -198,6 +202,11 @@ class DeviceSession:
         vector = compute(batch, offer, arrays, device.facts.device_secret())
         level, answer = offer.manifest.trust_level, None
         data = vector.astype("<i2").tobytes()
+        if entered is not None and not _same_answer_as(entered, data, signals):
+            raise OfferRefused(
+                "round: an event this device answered it with was forgotten, corrected or expired "
+                "since; it gives no second answer"
+            )
         if level == LOCAL:
             answer = data = noised(vector, offer).astype("<i4").tobytes()
         entry = Participation(
@@ -212,6 +221,7 @@ class DeviceSession:
             sensitivity=2 * offer.plan.integer_norm if level == LOCAL else 0,
             purpose=offer.manifest.purpose,
             task_id=offer.manifest.task_id,
+            answer_sha256=hashlib.sha256(data).hexdigest(),
         )
         if device.participation.enter(entry, answer) is not entry and entered is None:
             # Another thread entered the round meanwhile: answer as it stands, or not at all.
@@ -344,3 +354,10 @@ class DeviceSession:
         if population is None:
             raise NotEnrolled("expected an enrolled device; enrol with a one-time token first")
         return population
+
+
+def _same_answer_as(entered: Participation, data: bytes, signals: Collection[str]) -> bool:
+    """Tell whether a second answer is the first one, as far as consent still is what it was."""
+    if not entered.answer_sha256 or set(signals) != set(entered.signals):
+        return True
+    return hashlib.sha256(data).hexdigest() == entered.answer_sha256
