@@ -95,7 +95,8 @@ class EventLog:
 
     def append_all(self, events: Iterable[tuple[Event, str]]) -> list[tuple[int, bool]]:
         """Record several events in one transaction: all of them or none."""
-        batch = list(events)
+        tag = self._store.sealer.tag
+        batch = [(event, tag("event-id", event_id)) for event, event_id in events]
         with self._store.kill_safe() as connection:
             row = connection.execute(
                 "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
@@ -108,22 +109,22 @@ class EventLog:
                 # Some id is known; which one, only inserting them one by one tells.
                 connection.execute("ROLLBACK TO batch")
             results: list[tuple[int, bool]] = []
-            for event, event_id in batch:
+            for event, event_tag in batch:
                 # Looked up first: an insertion that does nothing would still use up a sequence.
                 known = connection.execute(
                     "SELECT sequence FROM events WHERE event_tag = ?",
-                    (self._store.sealer.tag("event-id", event_id),),
+                    (event_tag,),
                 ).fetchone()
                 if known is not None:
                     results.append((int(known[0]), False))
                     continue
-                self._insert_new(connection, sequence, [(event, event_id)])
+                self._insert_new(connection, sequence, [(event, event_tag)])
                 sequence += 1
                 results.append((sequence, True))
         return results
 
     def _insert_new(
-        self, connection: sqlite3.Connection, after: int, batch: Sequence[tuple[Event, str]]
+        self, connection: sqlite3.Connection, after: int, batch: Sequence[tuple[Event, bytes]]
     ) -> bool:
         """Insert events behind a sequence; False if an id of theirs is known or comes twice."""
         sealer, epoch = self._store.sealer, self._store.epoch
@@ -132,11 +133,11 @@ class EventLog:
             (
                 after + place,
                 epoch,
-                sealer.tag("event-id", event_id),
+                event_tag,
                 sealer.signal_tag(event.signal),
                 content,
             )
-            for place, ((event, event_id), content) in enumerate(
+            for place, ((event, event_tag), content) in enumerate(
                 zip(batch, sealed, strict=True), start=1
             )
         ]
