@@ -21,6 +21,7 @@ from tacit.client.decide.top import best
 from tacit.client.decision import Basis, Decision, Explanation, HandOver, RecommendedItem, Source
 from tacit.client.errors import BadEvent, StoreUnavailable, UnknownDecision
 from tacit.client.events import EventLog
+from tacit.client.free_memory import give_back
 from tacit.client.guardrails.document import GuardrailPolicy
 from tacit.client.guardrails.kinds import OUTBOUND
 from tacit.client.guardrails.masks import Removals
@@ -96,6 +97,7 @@ class Decider:
         self._max_model_bytes = max_model_bytes
         self._uniforms = uniforms
         self._installed: _Installed | None = None
+        self._fresh = False
 
     def decide(
         self,
@@ -146,6 +148,10 @@ class Decider:
         self._record(
             decision_id, moment, installed, scored, request, removals, mask, items, removed
         )
+        if self._fresh:
+            # By now everything that is kept of a model and a catalogue was made.
+            give_back()
+            self._fresh = False
         return Decision(
             id=decision_id,
             surface=request.surface,
@@ -218,6 +224,7 @@ class Decider:
         """Return the installed ranking, decoded; an empty one if none is for this catalogue."""
         if self._installed is None or self._installed.catalogue_digest != catalogue.digest:
             self._installed = self._decode(self._releases.get(), catalogue)
+            self._fresh = True
         return self._installed
 
     def reload(self) -> None:
