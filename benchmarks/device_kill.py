@@ -3,8 +3,8 @@
 Each round is a process of its own that opens the store, records events one by one and says of each,
 through a pipe, once it was acknowledged; it is killed with SIGKILL after some of them, wherever it
 happens to be. Writers are forked from this process, which has opened nothing, so that a thousand
-kills are not a thousand imports. Then the store is opened and read: every acknowledged event must be
-there, once and in order.
+kills are not a thousand imports. Then the store is opened and read: every acknowledged event must
+be there, once and in order.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The device runtime: an encrypted profile, decisions with reasons, bounded contributions.
 
 Importing this opens nothing and needs only numpy and cryptography; gRPC is imported by the first
-`sync`. A name is loaded, with what it needs, when it is first used: an app that decides does not wait
-for what only contributing needs.
+`sync`. A name is loaded, with what it needs, when it is first used: an app that decides does not
+wait for what only contributing needs.
 """
 
 from __future__ import annotations
@@ -114,24 +114,75 @@ __all__ = [
 ]
 
 _MODULES = {
-    "actions": "Action ActionDecision",
-    "catalogue": "Catalogue CatalogueItem",
-    "content": "Component Content",
-    "decide": "Recency",
-    "decision": "Ack CitedEvent Control Decision DeviceState Explanation FeatureShare Forgotten HandOver RecommendedItem TargetPrediction",
-    "errors": "BadCatalogue BadEvent BadGuardrails DeviceError KeyUnavailable NotEnrolled OfferRefused PolicyRefused ReceiptRefused Rejected ReleaseRefused RollbackRefused StoreClosed StoreDamaged StoreUnavailable TransportError UnknownDecision UnknownEvent",
-    "exposure": "DeviceExposure ExposureLine",
-    "features": "Features",
-    "keys": "FileKeyProvider KeyProvider PassphraseKeyProvider",
-    "personalizer": "Personalizer",
-    "policy": "DevicePolicy Endpoints TrustRoots",
-    "questions": "Question",
-    "session": "DeviceSession",
-    "slate": "Exploration",
-    "sync": "SyncReport",
-    "terms": "ConsentTerms",
+    "actions": (
+        "Action",
+        "ActionDecision",
+    ),
+    "catalogue": (
+        "Catalogue",
+        "CatalogueItem",
+    ),
+    "content": (
+        "Component",
+        "Content",
+    ),
+    "decide": ("Recency",),
+    "decision": (
+        "Ack",
+        "CitedEvent",
+        "Control",
+        "Decision",
+        "DeviceState",
+        "Explanation",
+        "FeatureShare",
+        "Forgotten",
+        "HandOver",
+        "RecommendedItem",
+        "TargetPrediction",
+    ),
+    "errors": (
+        "BadCatalogue",
+        "BadEvent",
+        "BadGuardrails",
+        "DeviceError",
+        "KeyUnavailable",
+        "NotEnrolled",
+        "OfferRefused",
+        "PolicyRefused",
+        "ReceiptRefused",
+        "Rejected",
+        "ReleaseRefused",
+        "RollbackRefused",
+        "StoreClosed",
+        "StoreDamaged",
+        "StoreUnavailable",
+        "TransportError",
+        "UnknownDecision",
+        "UnknownEvent",
+    ),
+    "exposure": (
+        "DeviceExposure",
+        "ExposureLine",
+    ),
+    "features": ("Features",),
+    "keys": (
+        "FileKeyProvider",
+        "KeyProvider",
+        "PassphraseKeyProvider",
+    ),
+    "personalizer": ("Personalizer",),
+    "policy": (
+        "DevicePolicy",
+        "Endpoints",
+        "TrustRoots",
+    ),
+    "questions": ("Question",),
+    "session": ("DeviceSession",),
+    "slate": ("Exploration",),
+    "sync": ("SyncReport",),
+    "terms": ("ConsentTerms",),
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:

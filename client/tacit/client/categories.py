@@ -12,7 +12,7 @@ from tacit.client.catalogue import Catalogue
 
 IntArray = npt.NDArray[np.int64]
 SmallIntArray = npt.NDArray[np.integer]
-"""Places and numbers in as few bytes as they need; shared with the catalogue where they are its own."""
+"""Places and numbers in as few bytes as they need; the catalogue's own arrays where they fit."""
 FloatArray = npt.NDArray[np.float64]
 
 

@@ -267,7 +267,7 @@ class Decider:
         basis: Basis = document["basis"]
         categories = self._moments.categories(catalogue)
         scorer = scorer_of(basis, installed.model, categories)
-        values = installed.popularity
+        values: RealArray | None = installed.popularity
         if scorer is not None:
             values = scorer.scores(past.items, past.weights)
         bits = np.frombuffer(zlib.decompress(blob), dtype=np.uint8)
@@ -277,7 +277,7 @@ class Decider:
             past=past,
             basis=basis,
             scorer=scorer,
-            values=np.zeros(len(catalogue)) if values is None else values,
+            values=_wide(values, len(catalogue)),
             allowed=~mask,
         )
 
@@ -336,6 +336,10 @@ class Decider:
                 f"cannot write the rows of the installed model beside the store: {error.strerror}"
             ) from None
         return _Installed(catalogue.digest, release.manifest.version, model)
+
+
+def _wide(values: RealArray | None, n_items: int) -> FloatArray:
+    return np.zeros(n_items) if values is None else values.astype(np.float64)
 
 
 def _mask(moment: Moment, removals: Removals, request: Request) -> BoolArray:

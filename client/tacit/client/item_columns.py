@@ -85,8 +85,8 @@ class ItemColumns(Sequence[CatalogueItem]):
     def _index(self, hashes: npt.NDArray[np.uint32]) -> None:
         order = np.argsort(hashes, kind="stable")
         # Memory views: bisection reads single values of them several times faster than of arrays.
-        self._hashes = memoryview(hashes[order])
-        self._places = memoryview(order.astype(np.uint32))
+        self._hashes = hashes[order].data
+        self._places = order.astype(np.uint32).data
 
     def _repeats(self) -> bool:
         hashes = np.asarray(self._hashes)

@@ -164,7 +164,9 @@ def factor_attribution(
         return np.zeros(0)
     # H is symmetric, so one solve with the target's factor serves every event.
     reach = np.asarray(
-        np.linalg.solve(_normal(model, items, weights), model.rows.take(np.array([target_item]))[0]),
+        np.linalg.solve(
+            _normal(model, items, weights), model.rows.take(np.array([target_item]))[0]
+        ),
         dtype=np.float64,
     )
     return np.asarray(weights * (model.rows.take(items) @ reach), dtype=np.float64)

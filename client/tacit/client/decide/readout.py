@@ -210,7 +210,8 @@ def attribution(model: Model, items: IntArray, weights: FloatArray, target_item:
         return np.zeros(0)
     # Posterior^-1 is symmetric, so one solve with the target's row serves every event.
     reach = np.asarray(
-        np.linalg.solve(_posterior(model, weights), model.rows.take(np.array([target_item]))[0]), dtype=np.float64
+        np.linalg.solve(_posterior(model, weights), model.rows.take(np.array([target_item]))[0]),
+        dtype=np.float64,
     )
     reach = reach * model.item_scale[target_item]
     return np.asarray(weights * (_evidence(model, items) @ reach), dtype=np.float64)

@@ -25,9 +25,7 @@ IntArray = npt.NDArray[np.int64]
 ReleasedModel = Model | FactorModel
 
 
-def read_model(
-    arrays: Mapping[str, npt.NDArray[Any]], folder: Path | None = None
-) -> ReleasedModel:
+def read_model(arrays: Mapping[str, npt.NDArray[Any]], folder: Path | None = None) -> ReleasedModel:
     """Check released arrays and build the model they form: item factors or taste directions.
 
     Args:
