@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tacit.client import BadEvent
-from tacit.client.slate import Exploration, Slate, best, fill, system_uniforms, unlike
+from tacit.client.decide.top import best
+from tacit.client.slate import Exploration, Slate, fill, system_uniforms, unlike
 
 FloatArray = npt.NDArray[np.float64]
 

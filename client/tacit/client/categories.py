@@ -11,7 +11,8 @@ import numpy.typing as npt
 from tacit.client.catalogue import Catalogue
 
 IntArray = npt.NDArray[np.int64]
-SmallIntArray = npt.NDArray[np.int32]
+SmallIntArray = npt.NDArray[np.integer]
+"""Places and numbers in as few bytes as they need; the catalogue's own arrays where they fit."""
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -37,19 +38,20 @@ class CategoryIndex:
         """Index a catalogue."""
         columns = catalogue.items
         numbers = {name: number for number, name in enumerate(columns.names)}
-        lengths = np.diff(columns.category_starts)
-        owners = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+        starts, categories = columns.category_starts, columns.categories
+        owners = np.repeat(np.arange(len(columns), dtype=np.int32), np.diff(starts))
         # An item that names a category twice is in it once: the first of equal pairs stays.
-        pairs = owners.astype(np.int64) * max(1, len(numbers)) + columns.categories
-        first = np.zeros(len(pairs), dtype=np.bool_)
-        first[np.unique(pairs, return_index=True)[1]] = True
-        del pairs
-        owners, categories = owners[first], columns.categories[first].astype(np.int32)
+        pairs = owners.astype(np.int64) * max(1, len(numbers)) + categories
+        first = np.unique(pairs, return_index=True)[1]
+        if len(first) < len(pairs):
+            first.sort()
+            owners, categories = owners[first], categories[first]
+            per_item = np.bincount(owners, minlength=len(columns))
+            starts = np.concatenate([[0], np.cumsum(per_item)]).astype(np.uint32)
         counts = np.bincount(categories, minlength=len(numbers))
-        per_item = np.bincount(owners, minlength=len(lengths))
         return cls(
             numbers=numbers,
-            item_starts=np.concatenate([[0], np.cumsum(per_item)]).astype(np.int32),
+            item_starts=starts,
             of_items=categories,
             category_starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
             items=owners[np.argsort(categories, kind="stable")],

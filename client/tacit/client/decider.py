@@ -20,6 +20,7 @@ from tacit.client.decide import DecideError, ReleasedModel, read_model
 from tacit.client.decide.top import best
 from tacit.client.decision import Basis, Decision, Explanation, HandOver, RecommendedItem, Source
 from tacit.client.errors import BadEvent, StoreUnavailable, UnknownDecision
+from tacit.client.free_memory import give_back
 from tacit.client.guardrails.document import GuardrailPolicy
 from tacit.client.guardrails.kinds import OUTBOUND
 from tacit.client.guardrails.masks import Removals
@@ -88,6 +89,7 @@ class Decider:
         self._max_model_bytes = sources.max_model_bytes
         self._uniforms = sources.uniforms
         self._installed: _Installed | None = None
+        self._fresh = False
 
     def decide(
         self,
@@ -143,6 +145,10 @@ class Decider:
         self._record(
             decision_id, moment, installed, scored, request, removals, mask, items, removed
         )
+        if self._fresh:
+            # By now everything that is kept of a model and a catalogue was made.
+            give_back()
+            self._fresh = False
         return Decision(
             id=decision_id,
             surface=request.surface,
@@ -218,6 +224,7 @@ class Decider:
         """Return the installed ranking, decoded; an empty one if none is for this catalogue."""
         if self._installed is None or self._installed.catalogue_digest != catalogue.digest:
             self._installed = self._decode(self._releases.get(), catalogue)
+            self._fresh = True
         return self._installed
 
     def reload(self) -> None:
@@ -260,7 +267,7 @@ class Decider:
         basis: Basis = document["basis"]
         categories = self._moments.categories(catalogue)
         scorer = scorer_of(basis, installed.model, categories)
-        values = installed.popularity
+        values: RealArray | None = installed.popularity
         if scorer is not None:
             values = scorer.scores(past.items, past.weights)
         bits = np.frombuffer(zlib.decompress(blob), dtype=np.uint8)
@@ -270,7 +277,7 @@ class Decider:
             past=past,
             basis=basis,
             scorer=scorer,
-            values=np.zeros(len(catalogue)) if values is None else values,
+            values=_wide(values, len(catalogue)),
             allowed=~mask,
         )
 
@@ -329,6 +336,10 @@ class Decider:
                 f"cannot write the rows of the installed model beside the store: {error.strerror}"
             ) from None
         return _Installed(catalogue.digest, release.manifest.version, model)
+
+
+def _wide(values: RealArray | None, n_items: int) -> FloatArray:
+    return np.zeros(n_items) if values is None else values.astype(np.float64)
 
 
 def _mask(moment: Moment, removals: Removals, request: Request) -> BoolArray:

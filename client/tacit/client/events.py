@@ -78,6 +78,10 @@ class Event:
         return cls(name, signal, tuple(items), value, recorded_at_ms, properties, event_id)
 
 
+def _under(event: Event, event_id: str) -> Event:
+    return event if event.event_id == event_id else replace(event, event_id=event_id)
+
+
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
     """An event and its place in the log."""
@@ -113,10 +117,7 @@ class EventLog:
         """
         forgotten = self._forgotten_tags()
         tag = self._store.sealer.tag
-        batch = [
-            (tag("event-id", event_id), replace(event, event_id=event_id))
-            for event, event_id in events
-        ]
+        batch = [(tag("event-id", event_id), _under(event, event_id)) for event, event_id in events]
         with self._store.kill_safe() as connection:
             row = connection.execute(
                 "SELECT seq FROM sqlite_sequence WHERE name = 'events'"

@@ -16,7 +16,9 @@ _ITEM_KEYS = ("product_id", "item_id")
 _VALUE_KEYS = ("value", "rating")
 
 
-def read_event(name: str, properties: Mapping[str, object], recorded_at_ms: int) -> Event:
+def read_event(
+    name: str, properties: Mapping[str, object], recorded_at_ms: int, event_id: str = ""
+) -> Event:
     """Turn a reported event into one that can be logged.
 
     Names are those of the Segment specification (`Product Viewed`) or a signal's own
@@ -27,6 +29,7 @@ def read_event(name: str, properties: Mapping[str, object], recorded_at_ms: int)
         name: event name.
         properties: JSON values.
         recorded_at_ms: Unix milliseconds.
+        event_id: what it will be recorded under.
 
     Raises:
         UnknownEvent: if the name stands for no signal of the catalogue.
@@ -51,6 +54,7 @@ def read_event(name: str, properties: Mapping[str, object], recorded_at_ms: int)
         value=_value(rest),
         recorded_at_ms=recorded_at_ms,
         properties=rest,
+        event_id=event_id,
     )
     try:
         size = len(event.to_bytes())

@@ -19,6 +19,7 @@ from tacit.client.errors import BadCatalogue
 
 MAX_TEXT = 512
 _HASH_BITS = 0xFFFFFFFF
+_SMALL = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,10 @@ class ItemColumns(Sequence[CatalogueItem]):
         self._ends: array[int] = array("I", ends) if narrow else ends
         self.names = tuple(names)
         self.category_starts: npt.NDArray[np.uint32] = np.frombuffer(starts, dtype=np.uint32)
-        self.categories: npt.NDArray[np.uint32] = np.array(numbers, dtype=np.uint32)
+        small = len(names) <= _SMALL
+        self.categories: npt.NDArray[np.unsignedinteger] = np.array(
+            numbers, dtype=np.uint16 if small else np.uint32
+        )
         self._index(np.frombuffer(hashes, dtype=np.uint32))
         if not len(self) or self._repeats():
             raise BadCatalogue("expected at least one item, with distinct ids")
@@ -81,8 +85,8 @@ class ItemColumns(Sequence[CatalogueItem]):
     def _index(self, hashes: npt.NDArray[np.uint32]) -> None:
         order = np.argsort(hashes, kind="stable")
         # Memory views: bisection reads single values of them several times faster than of arrays.
-        self._hashes = memoryview(hashes[order])
-        self._places = memoryview(order.astype(np.uint32))
+        self._hashes = hashes[order].data
+        self._places = order.astype(np.uint32).data
 
     def _repeats(self) -> bool:
         hashes = np.asarray(self._hashes)

@@ -54,10 +54,11 @@ class Observing(Parts):
         extra: list[tuple[Event, str]] = []
         acks: list[Ack] = []
         for name, properties, event_id, ts in events:
-            event, attention = split(read_event(name, properties, now_ms if ts is None else ts))
             known_as = os.urandom(16).hex() if event_id is None else event_id
             if not 0 < len(known_as) <= MAX_EVENT_ID:
                 raise BadEvent(f"event_id: expected 1 to {MAX_EVENT_ID} characters")
+            at_ms = now_ms if ts is None else ts
+            event, attention = split(read_event(name, properties, at_ms, known_as))
             if event.signal in permitted:
                 kept.append((event, known_as))
             acks.append(Ack(known_as, None, event.signal in permitted, False))

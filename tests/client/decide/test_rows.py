@@ -1,4 +1,4 @@
-"""Rows in blocks: the best of a scan of 8-bit codes are, once settled, the best of the exact rows."""
+"""Rows in blocks: the best of 8-bit codes are, once settled, the best of the exact rows."""
 
 from __future__ import annotations
 

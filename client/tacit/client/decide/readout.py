@@ -85,7 +85,9 @@ class Model:
         loadings = np.asarray(arrays["loadings"])
         variance = np.asarray(arrays["prior_variance"], dtype=np.float64)
         noise = item_vector(arrays["item_variance"])
-        scale = item_vector(arrays.get("item_scale", np.ones(popularity.shape)))
+        # Ones that nobody released take no memory.
+        ones = np.broadcast_to(popularity.dtype.type(1.0), popularity.shape)
+        scale = item_vector(arrays.get("item_scale", ones))
         if popularity.ndim != 1 or loadings.ndim != 2 or variance.ndim != 1:
             raise BadModel("expected popularity (n_items,), loadings (n_items, k), variance (k,)")
         for name, array in (("item_variance", noise), ("item_scale", scale)):

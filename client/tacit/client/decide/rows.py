@@ -20,7 +20,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -126,10 +126,11 @@ class BlockedRows:
         """
         self._shape = rows.shape[0], rows.shape[1]
         self._lock = threading.Lock()
-        file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
-        self._file = cast(io.FileIO, file)
+        self._file: io.FileIO = tempfile.TemporaryFile(  # noqa: SIM115
+            dir=folder, buffering=0
+        )
         # It goes with the last model that uses it; models are dropped, not closed.
-        weakref.finalize(self, file.close)
+        weakref.finalize(self, self._file.close)
         self._scales = np.empty(len(rows), dtype=np.float32)
         for start in range(0, len(rows), BLOCK):
             block = rows[start : start + BLOCK]
@@ -184,7 +185,7 @@ class BlockedRows:
             for start in range(0, len(values), BLOCK):
                 codes, floats = self._codes[: len(values) - start], self._floats
                 _fill(self._file, codes.data.cast("B"))
-                # A product of 8-bit numbers is slow in numpy; of floats that lie in cache it is not.
+                # A product of 8-bit numbers is slow in numpy; of floats in cache it is not.
                 rows = floats[: len(codes)]
                 np.copyto(rows, codes)
                 np.dot(rows, user, out=values[start : start + BLOCK])

@@ -3,8 +3,8 @@
 Each is a pure function of a batch of profiles, or of histories, and the public context of a round.
 A device calls it with one user, the simulator with thousands: one implementation, and a user's
 result is bit for bit the same in both. Functions return the statistic unclipped; `contributions`
-clips and quantises it. What only contributing needs is loaded when it is first used, so decisions do
-not wait for it.
+clips and quantises it. What only contributing needs is loaded when it is first used, so decisions
+do not wait for it.
 """
 
 from __future__ import annotations
