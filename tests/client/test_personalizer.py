@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -413,39 +410,3 @@ def test_a_kill_during_erasure_is_finished_on_opening(tmp_path: Path) -> None:
     with Store.open(copied / "p.db", FileKeyProvider(copied / "p.key")) as store:
         assert store.meta(ERASING) == 0
         assert not any(wrapped in path.read_bytes() for path in copied.glob("p.db*"))
-
-
-# --- what is imported, and what opens a socket
-
-_OFFLINE = """
-    import sys
-
-    def refuse(event, arguments):
-        if event.startswith("socket."):
-            raise SystemExit(f"opened a socket: {event}")
-
-    sys.addaudithook(refuse)
-    from pathlib import Path
-    from tacit.client import Catalogue, FileKeyProvider, Personalizer
-    folder = Path(sys.argv[1])
-    catalogue = Catalogue.build([("a", "A", ["x"]), ("b", "B", ["x"])])
-    with Personalizer.open(folder / "p.db", FileKeyProvider(folder / "p.key"), catalogue) as pz:
-        pz.consent("learn", None, True)
-        pz.track("Product Viewed", {"product_id": "a"})
-        decision = pz.recommend()
-        pz.explain(decision.id, decision.items[0].item_id)
-        pz.state()
-        pz.forget(all=True)
-    heavy = {"grpc", "google", "tacit.v1", "torch", "flwr", "opacus", "scipy", "sqlalchemy"}
-    raise SystemExit(", ".join(sorted(heavy & set(sys.modules))) or 0)
-"""
-
-
-def test_deciding_opens_no_socket_and_imports_nothing_heavy(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(_OFFLINE), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")

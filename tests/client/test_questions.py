@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tacit.client import Personalizer
+from tacit.client import BadEvent, Personalizer
 from tacit.client.decide import FactorModel, Model
 from tacit.client.decide.confidence import (
     ANSWER_EVENTS,
@@ -109,3 +109,20 @@ def test_sensitive_categories_are_not_asked_about(shop: Any, device: Personalize
     question = device.next_question()
     assert question is not None
     assert question.category == "Study"
+
+
+def test_a_person_can_ask_why_they_are_asked(shop: Any, device: Personalizer) -> None:
+    shop.install(device, shop.model())
+    question = device.next_question()
+    assert question is not None
+    (control,) = question.controls
+    assert (control.name, control.verb) == ("why_am_i_asked", "why_asked")
+    said = getattr(device, control.verb)(**control.arguments)
+    assert said.startswith(question.why)
+    assert f"So far 0% of your taste is known to this device; an answer about {question.category} "
+    assert f"settle {question.gain:.0%} of the rest" in said
+    device.track("Product Viewed", {"product_id": "i0"})
+    later = device.why_asked(question.category)
+    assert later != said
+    with pytest.raises(BadEvent, match="expected a category of the catalogue"):
+        device.why_asked("nothing of ours")

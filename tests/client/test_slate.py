@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tacit.client import BadEvent
-from tacit.client.slate import Exploration, Slate, best, fill, system_uniforms
+from tacit.client.slate import Exploration, Slate, best, fill, system_uniforms, unlike
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -178,3 +180,36 @@ def test_what_cannot_be_is_refused() -> None:
             exploration=None,
             uniforms=system_uniforms,
         )
+
+
+def test_serendipity_prefers_the_unexpected_among_the_relevant(shop: Any, view: Any) -> None:
+    """Not what was known already, and not what nobody like this person wants either."""
+    values = np.array([1.0, 0.95, 0.9, 0.05, 0.0])
+    unexpected = np.array([0.0, 0.1, 1.0, 1.0, 1.0])
+
+    def of(serendipity: float) -> list[int]:
+        slate = fill(
+            values, np.zeros(5, dtype=np.bool_), 5, vectors=lambda items: np.eye(5)[items],
+            diversity=0.0, exploration=None, uniforms=lambda n: np.zeros(n),
+            serendipity=serendipity, unexpected=lambda items: unexpected[items],
+        )  # fmt: skip
+        return [int(item) for item in slate.items]
+
+    assert of(0.0) == [0, 1, 2, 3, 4]
+    assert of(0.5)[0] == 2
+    assert of(1.0)[:2] == [2, 1]
+    assert of(1.0).index(4) > of(1.0).index(1), "the irrelevant is not lifted"
+    for bad in (-0.1, 1.1, float("nan")):
+        with pytest.raises(BadEvent, match="serendipity"):
+            of(bad)
+    assert unlike(np.eye(3), np.eye(3)[:1]).tolist() == [0.0, 1.0, 1.0]
+    assert unlike(np.eye(3), np.eye(3)[:0]).tolist() == [1.0, 1.0, 1.0]
+    with shop.open() as pz:
+        shop.install(pz, shop.model())
+        view(pz, ["i0", "i4", "i1"])
+        groups = [
+            [int(i.item_id[1:]) % 4 for i in pz.recommend(diversity=0.0, serendipity=s, k=3).items]
+            for s in (0.0, 1.0)
+        ]
+        assert groups[0][0] == 0
+        assert 0 not in groups[1]

@@ -26,7 +26,7 @@ from tacit.client.installed import InstalledRelease
 from tacit.client.moment import ItemFilter, Moment
 from tacit.client.profile import History
 from tacit.client.questions import Question, next_question
-from tacit.client.slate import POOL, Exploration, Slate, best, fill
+from tacit.client.slate import POOL, Exploration, Slate, best, fill, unlike
 from tacit.client.sources import Sources
 from tacit.privacy.arrays import unpack_arrays
 from tacit.privacy.errors import PrivacyError
@@ -54,6 +54,7 @@ class Request:
     exclude: tuple[str, ...] = ()
     promote: tuple[str, ...] = ()
     diversity: float = 0.3
+    serendipity: float = 0.0
     candidates: tuple[str, ...] | None = None
     exploration: Exploration | None = None
 
@@ -96,7 +97,7 @@ class Decider:
         """Fill a slate, give reasons, and write the record.
 
         Raises:
-            BadEvent: if `k` is below 1 or `diversity` out of range.
+            BadEvent: if `k` is below 1, or `diversity` or `serendipity` out of range.
         """
         started_ns = time.perf_counter_ns()
         if request.k < 1:
@@ -125,6 +126,11 @@ class Decider:
             exploration=request.exploration,
             uniforms=self._uniforms,
             promoted=_promoted(catalogue, scored.values, request.promote),
+            serendipity=request.serendipity,
+            unexpected=lambda items: unlike(
+                similarity_vectors(installed.model, moment.categories, items),
+                similarity_vectors(installed.model, moment.categories, moment.past.items),
+            ),
         )
         items = _items(moment, scored, slate)
         removed = _removed_candidates(scored.values, removals)
@@ -182,6 +188,7 @@ class Decider:
         policy: GuardrailPolicy,
         permitted: Collection[str],
         now_ms: int,
+        about: str | None = None,
     ) -> Question | None:
         """Pick the question whose answer would tell most; see `tacit.client.questions`."""
         installed = self.installed(catalogue)
@@ -196,7 +203,9 @@ class Decider:
             for name in rule.categories
         }
         skip = now.stated_categories | now.disliked_categories | sensitive
-        return next_question(catalogue, moment.categories, moment.past, installed.model, skip)
+        return next_question(
+            catalogue, moment.categories, moment.past, installed.model, skip, about
+        )
 
     def installed(self, catalogue: Catalogue) -> _Installed:
         """Return the installed ranking, decoded; an empty one if none is for this catalogue."""

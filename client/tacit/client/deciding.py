@@ -31,6 +31,7 @@ class Deciding(Observing):
         filter: ItemFilter | None = None,  # noqa: A002 - the verb's public name
         promote: Collection[str] = (),
         diversity: float = 0.3,
+        serendipity: float = 0.0,
     ) -> Decision:
         """Recommend up to `k` items the user has not met yet, with reasons.
 
@@ -47,10 +48,12 @@ class Deciding(Observing):
             filter: categories to keep to, or a function of an item.
             promote: items that take the first slots, at most half of them.
             diversity: from 0, scores alone, to 1, difference alone.
+            serendipity: from 0 to 1, how much what is unlike the history is preferred among what
+                is relevant.
 
         Raises:
             BadCatalogue: if the profile was opened without a catalogue.
-            BadEvent: if `k` is below 1 or `diversity` out of range.
+            BadEvent: if `k` is below 1, or `diversity` or `serendipity` out of range.
         """
         return self._decide(
             Request(
@@ -61,6 +64,7 @@ class Deciding(Observing):
                 exclude=tuple(exclude),
                 promote=tuple(promote),
                 diversity=diversity,
+                serendipity=serendipity,
                 exploration=self._exploration,
             )
         )
@@ -161,6 +165,25 @@ class Deciding(Observing):
         now_ms = self.clock_ms()
         permitted = self.consents.permitted("decide", now_ms)
         return self._decider.next_question(self.catalogue, self.guardrails, permitted, now_ms)
+
+    def why_asked(self, category: str) -> str:
+        """Say why a person is asked about a category, from what is known of them now.
+
+        Raises:
+            BadCatalogue: if the profile was opened without a catalogue.
+            BadEvent: if the catalogue has no such category.
+        """
+        now_ms = self.clock_ms()
+        permitted = self.consents.permitted("decide", now_ms)
+        question = self._decider.next_question(
+            self.catalogue, self.guardrails, permitted, now_ms, category
+        )
+        if question is None:
+            return "Nothing about this is asked any more."
+        return (
+            f"{question.why} So far {question.known:.0%} of your taste is known to this device; "
+            f"an answer about {category} is expected to settle {question.gain:.0%} of the rest."
+        )
 
     def shown(self, decision_id: str, items: Collection[str] | None = None) -> None:
         """Record that a decision was shown; no kill of the process can lose it once this returns.

@@ -106,7 +106,7 @@ class Control:
     """Something a person can do about a reason.
 
     Attributes:
-        name: `not_interested` or `forget_this`; for a question, `yes` or `no`.
+        name: `not_interested` or `forget_this`; for a question, `yes`, `no` or `why_am_i_asked`.
         label: as a button may say it.
         verb: the verb of `Personalizer` that does it.
         arguments: its keyword arguments.

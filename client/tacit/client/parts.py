@@ -10,7 +10,7 @@ from tacit.client.consents import ConsentLog
 from tacit.client.decide import Recency
 from tacit.client.decider import Decider
 from tacit.client.decision import HandOver
-from tacit.client.errors import BadCatalogue
+from tacit.client.errors import BadCatalogue, StoreUnavailable
 from tacit.client.events import EventLog
 from tacit.client.facts import Facts
 from tacit.client.features import Features
@@ -159,9 +159,16 @@ class Parts:
 
     def _sweep(self, now_ms: int) -> None:
         """Enforce retention, when the profile opens and once a day."""
-        if self.retention.due(now_ms) and self.retention.sweep(now_ms):
-            self.store.checkpoint()
-            self._moments.drop()
+        if not self.retention.due(now_ms):
+            return
+        try:
+            deleted = self.retention.sweep(now_ms)
+            if deleted:
+                self.store.checkpoint()
+                self._moments.drop()
+        except StoreUnavailable:
+            # A full disk keeps nobody from their profile; the next sweep tries again.
+            return
 
     def _hand_over(self, surface: str) -> Callable[[str], HandOver]:
         permitted = self.consents.permitted("decide", self.clock_ms())

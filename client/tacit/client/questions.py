@@ -17,6 +17,7 @@ from tacit.client.decide.confidence import (
     uncertainty,
 )
 from tacit.client.decision import Control
+from tacit.client.errors import BadEvent
 from tacit.client.profile import History
 
 
@@ -32,6 +33,7 @@ class Question:
         known: share of the uncertainty already removed.
         why: why it is asked, for the person.
         answers: what to do with each answer.
+        controls: what else the person can do: ask why they are asked.
     """
 
     category: str
@@ -40,6 +42,7 @@ class Question:
     known: float
     why: str
     answers: tuple[Control, ...]
+    controls: tuple[Control, ...]
 
 
 def next_question(
@@ -48,6 +51,7 @@ def next_question(
     past: History,
     model: ReleasedModel | None,
     skip: Collection[str],
+    about: str | None = None,
 ) -> Question | None:
     """Pick the category whose answer is expected to tell most.
 
@@ -57,11 +61,19 @@ def next_question(
         past: what is known.
         model: the installed model, or None.
         skip: categories not to ask about: answered, suppressed or sensitive.
+        about: the only category to consider, answered or not; None for all.
 
     Returns:
         The question, or None if nothing is left to ask.
+
+    Raises:
+        BadEvent: if the catalogue has no category `about`.
     """
     names = [name for name in categories.numbers if name not in skip]
+    if about is not None:
+        if about not in categories.numbers:
+            raise BadEvent("expected a category of the catalogue")
+        names = [about]
     if not names:
         return None
     known, why = 0.0, "We do not know your taste yet; this is what most items here are about."
@@ -85,4 +97,5 @@ def next_question(
             Control(name, label, "prefer", {"kind": "category", "value": chosen, "weight": weight})
             for name, label, weight in (("yes", "Yes", 1.0), ("no", "No, hide it", -1.0))
         ),
+        controls=(Control("why_am_i_asked", "Why am I asked?", "why_asked", {"category": chosen}),),
     )

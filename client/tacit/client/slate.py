@@ -117,6 +117,8 @@ def fill(
     exploration: Exploration | None,
     uniforms: Callable[[int], FloatArray],
     promoted: IntArray | None = None,
+    serendipity: float = 0.0,
+    unexpected: Callable[[IntArray], FloatArray] | None = None,
 ) -> Slate:
     """Fill up to `k` slots.
 
@@ -132,10 +134,16 @@ def fill(
         uniforms: draws numbers from [0, 1).
         promoted: items that take the first slots if the mask allows them, in this order; at most
             half of the slots, so that promotion never is the whole answer. Not explored.
+        serendipity: from 0, what is expected counts like the rest, to 1, it counts nothing. Worth
+            is relevance times unexpectedness (Vargas and Castells 2011, "Rank and relevance in
+            novelty and diversity metrics", RecSys), so what is irrelevant is not lifted.
+        unexpected: items → `(n,)` in [0, 1], 1 for what is unlike all that the person knows.
 
     Raises:
-        BadEvent: if `diversity` is not in [0, 1].
+        BadEvent: if `diversity` or `serendipity` is not in [0, 1].
     """
+    if not 0.0 <= serendipity <= 1.0:
+        raise BadEvent(f"serendipity: expected a number in [0, 1], got {serendipity}")
     if not 0.0 <= diversity <= 1.0:
         raise BadEvent(f"diversity: expected a number in [0, 1], got {diversity}")
     pool = best(values, ~mask, max(POOL, 3 * k))
@@ -147,6 +155,8 @@ def fill(
     rate = 0.0 if exploration is None else exploration.rate
     drawn = uniforms(2 * slots) if rate > 0.0 else np.ones(2 * slots)
     relevance = _scaled(values[pool])
+    if unexpected is not None and serendipity > 0.0:
+        relevance = relevance * (1.0 - serendipity + serendipity * unexpected(pool))
     units = _units(vectors(pool)) if diversity > 0.0 and slots > 1 else None
     alike = np.zeros(len(pool))
     left = np.ones(len(pool), dtype=np.bool_)
@@ -172,6 +182,19 @@ def fill(
         if units is not None:
             alike = np.maximum(alike, units @ units[place])
     return Slate(pool[chosen], propensities, explored, np.arange(slots) < len(first))
+
+
+def unlike(rows: FloatArray, known: FloatArray) -> FloatArray:
+    """Return `1 - cosine` with the most alike of what is known, in [0, 1]; 1 if nothing is.
+
+    Args:
+        rows: `(n, d)`.
+        known: `(m, d)`.
+    """
+    if len(known) == 0:
+        return np.ones(len(rows))
+    nearest = (_units(rows) @ _units(known).T).max(axis=1)
+    return np.asarray(1.0 - np.clip(nearest, 0.0, 1.0))
 
 
 def _scaled(values: FloatArray) -> FloatArray:

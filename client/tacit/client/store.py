@@ -324,7 +324,11 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _translated(error: sqlite3.Error, path: Path) -> StoreDamaged | StoreUnavailable:
     if isinstance(error, sqlite3.OperationalError):
-        hint = "; another process has it open" if "locked" in str(error) else ""
+        hint = ""
+        if "locked" in str(error):
+            hint = "; another process has it open"
+        elif "full" in str(error) or "I/O" in str(error):
+            hint = "; nothing of this was kept, free space on the disk and try again"
         return StoreUnavailable(f"{path}: {error}{hint}")
     hint = "; Personalizer.recover moves it aside and keeps what still opens"
     return StoreDamaged(f"{path}: {error}{hint}")

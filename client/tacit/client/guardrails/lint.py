@@ -9,8 +9,13 @@ from typing import cast
 
 from tacit.client.catalogue import Catalogue
 from tacit.client.errors import BadGuardrails
+from tacit.client.guardrails.contradictions import (
+    contradictions,
+    quiet_minutes,
+    rules_of,
+)
 from tacit.client.guardrails.document import GuardrailPolicy, Limit, Rule, problems, read_json
-from tacit.client.guardrails.kinds import CHANNELS, MINUTES_A_DAY, PERSON
+from tacit.client.guardrails.kinds import CHANNELS, PERSON
 from tacit.client.guardrails.signed import open_signed
 from tacit.client.guardrails.situation import channel_of
 
@@ -69,45 +74,12 @@ def lint(
     if malformed:
         return malformed + findings
     policy = GuardrailPolicy.from_json(document)
-    return [*findings, *_contradictions(policy), *_idle(policy), *_unknown(policy, catalogue)]
+    return [*findings, *_contradictory(policy), *_idle(policy), *_unknown(policy, catalogue)]
 
 
-def _contradictions(policy: GuardrailPolicy) -> Iterator[Finding]:
-    for rule in policy.rules:
-        if rule.kind == "quiet_hours" and rule.from_minute == rule.to_minute:
-            message = "from_minute equals to_minute: quiet always, or never? Say which"
-            yield Finding("contradiction", rule.id, message)
-    for only in _of(policy, "only_categories"):
-        for other in policy.rules:
-            barred = set(other.categories)
-            if other.kind not in ("exclude", "sensitive_inference") or not _overlap(only, other):
-                continue
-            if set(only.categories) <= barred and not other.unless_stated:
-                message = f"allows only what {other.id!r} removes, so nothing can be shown"
-                yield Finding("contradiction", only.id, message)
-        for other in _of(policy, "only_categories"):
-            apart = not set(only.categories) & set(other.categories)
-            if only.id < other.id and apart and _overlap(only, other):
-                message = f"shares no category with {other.id!r}; an item would have to be in both"
-                yield Finding("contradiction", only.id, message)
-    yield from _always_quiet(policy)
-
-
-def _always_quiet(policy: GuardrailPolicy) -> Iterator[Finding]:
-    rules = [r for r in _of(policy, "quiet_hours") if r.from_minute != r.to_minute]
-    for channel in CHANNELS:
-        here = [r for r in rules if not r.surfaces and (not r.channels or channel in r.channels)]
-        for zone in sorted({r.time_zone for r in here}):
-            quiet = {m for r in here if r.time_zone == zone for m in _minutes(r)}
-            if len(quiet) == MINUTES_A_DAY:
-                names = ", ".join(r.id for r in here if r.time_zone == zone)
-                message = f"together they keep {channel} quiet at all hours"
-                yield Finding("contradiction", names, message)
-
-
-def _minutes(rule: Rule) -> Iterator[int]:
-    length = (rule.to_minute - rule.from_minute) % MINUTES_A_DAY
-    return ((rule.from_minute + n) % MINUTES_A_DAY for n in range(length))
+def _contradictory(policy: GuardrailPolicy) -> Iterator[Finding]:
+    for rules, message in contradictions(policy):
+        yield Finding("contradiction", rules, message)
 
 
 def _idle(policy: GuardrailPolicy) -> Iterator[Finding]:
@@ -168,7 +140,9 @@ def _covers(strict: Rule, loose: Rule) -> bool:
     if kind == "already_owned":
         return set(strict.again_categories) <= set(loose.again_categories)
     if kind == "quiet_hours":
-        return strict.time_zone == loose.time_zone and set(_minutes(loose)) <= set(_minutes(strict))
+        return strict.time_zone == loose.time_zone and set(quiet_minutes(loose)) <= set(
+            quiet_minutes(strict)
+        )
     if kind == "exclude":
         return set(loose.items) <= set(strict.items) and set(loose.categories) <= set(
             strict.categories
@@ -187,15 +161,8 @@ def _wider(wide: tuple[str, ...], narrow: tuple[str, ...]) -> bool:
     return not wide or (bool(narrow) and set(narrow) <= set(wide))
 
 
-def _overlap(one: Rule, other: Rule) -> bool:
-    return all(
-        not mine or not theirs or bool(set(mine) & set(theirs))
-        for mine, theirs in ((one.surfaces, other.surfaces), (one.channels, other.channels))
-    )
-
-
 def _unknown(policy: GuardrailPolicy, catalogue: Catalogue | None) -> Iterator[Finding]:
-    for rule in _of(policy, "quiet_hours"):
+    for rule in rules_of(policy, "quiet_hours"):
         if rule.time_zone != PERSON and not _known_zone(rule.time_zone):
             message = f"time_zone: expected an IANA name or {PERSON!r}, got {rule.time_zone!r}"
             yield Finding("unknown-zone", rule.id, message)
@@ -218,10 +185,6 @@ def _known_zone(name: str) -> bool:
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         return False
     return True
-
-
-def _of(policy: GuardrailPolicy, kind: str) -> list[Rule]:
-    return [rule for rule in policy.rules if rule.kind == kind]
 
 
 def summary(findings: list[Finding]) -> Mapping[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tacit.client.errors import BadGuardrails, RollbackRefused
 from tacit.client.facts import Facts
+from tacit.client.guardrails.contradictions import contradictions
 from tacit.client.guardrails.document import GuardrailPolicy, read_json
 from tacit.privacy.canonical import canonical_json
 from tacit.privacy.errors import BadSignature
@@ -65,10 +66,13 @@ class InstalledGuardrails:
         Installing what is installed changes nothing.
 
         Raises:
-            BadGuardrails: see `open_signed`; or it is another app's than the installed one.
+            BadGuardrails: see `open_signed`; or it is another app's than the installed one; or its
+                rules contradict each other.
             RollbackRefused: if its version is below the installed one, or equal with other rules.
         """
         policy = open_signed(data, public_key)
+        for rules, what in contradictions(policy):
+            raise BadGuardrails(f"the policy contradicts itself: {rules}: {what}")
         held = self.get()
         if held is not None:
             if policy.app != held.app:
