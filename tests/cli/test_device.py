@@ -89,6 +89,7 @@ VERBS: dict[str, str] = {
     "opt_out_of_flags": "flags",
     "state": "status",
     "track_all": "track",
+    "why_asked": "next-question",
 }
 """Verb → command, where they do not have the same name."""
 
@@ -145,7 +146,9 @@ def test_acting_asking_and_composing(home: Path, tmp_path: Path) -> None:
     offer = json.dumps({"name": "offer", "kind": "offer", "item": "i1"})
     decision = read("next-action", home, "--action", offer)
     assert sum(decision["propensities"].values()) == pytest.approx(1.0)
-    assert "Do you like" in text("next-question", home)
+    question = read("next-question", home)
+    assert question["text"] in text("next-question", home)
+    assert text("next-question", home, "--why", question["category"]).strip()
     parts = tmp_path / "parts.json"
     parts.write_text(json.dumps([{"name": "h", "part": "headline", "template": "Now: {title}"}]))
     assert text("compose", home, "web", parts, "--item", "i1") == "headline: Now: Item 1\n"

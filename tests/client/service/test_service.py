@@ -84,7 +84,9 @@ def test_an_app_tells_asks_shows_and_has_it_explained(served: Any) -> None:
     offer = pb.Action(name="offer", kind="offer", item="i1")
     chosen = app.NextAction(pb.NextActionRequest(surface="home", actions=[offer]))
     assert sum(chosen.propensities.values()) == pytest.approx(1.0)
-    assert app.NextQuestion(pb.NextQuestionRequest()).question.text.startswith("Do you like")
+    question = app.NextQuestion(pb.NextQuestionRequest()).question
+    assert question.text.startswith("Do you like")
+    assert app.WhyAsked(pb.WhyAskedRequest(category=question.category)).why
     headline = pb.ComposeRequest.Component(name="h", part="headline", template="See {title}")
     composed = app.Compose(pb.ComposeRequest(channel="web", components=[headline], item="i1"))
     assert composed.parts["headline"] == "See Item 1"
