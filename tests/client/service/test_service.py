@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from tacit.client import Endpoints, Personalizer, TrustRoots
-from tacit.client.service import VERBS, Syncing
+from tacit.client.service import VERBS, Busy, Syncing
 from tacit.client.service.statuses import status_of
 from tacit.v1 import personalizer_pb2 as pb
 
@@ -259,6 +259,15 @@ def test_a_call_whose_turn_does_not_come_does_nothing(served: Any) -> None:
         code, _ = refused(lambda: app.Track(viewed("i0"), timeout=0.2))
     assert code in (Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE)
     assert app.State(pb.StateRequest()).events == 0
+
+
+def test_a_turn_that_comes_after_the_deadline_is_not_taken(served: Any) -> None:
+    served.serve()
+    done: list[Personalizer] = []
+    for verb in ("track", "consent"):
+        with pytest.raises(Busy, match="nothing was done"):
+            served.server.service._runtime.run(verb, -0.001, done.append)
+    assert done == []
 
 
 def test_decisions_go_on_while_a_sync_waits_and_a_withdrawal_ends_it(
