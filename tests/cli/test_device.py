@@ -22,6 +22,7 @@ from tacit.client import Catalogue, FileKeyProvider, Personalizer
 from tacit.client.flags import read_source, sign_flags
 from tacit.client.guardrails import DEFAULT_GUARDRAILS, sign_policy
 from tacit.client.installed import InstalledRelease
+from tacit.client.participation import Participation
 from tacit.privacy.arrays import pack_arrays
 from tacit.privacy.release import ReleaseManifest
 from tacit.privacy.signatures import SigningKey
@@ -89,6 +90,7 @@ VERBS: dict[str, str] = {
     "opt_out_of_flags": "flags",
     "state": "status",
     "track_all": "track",
+    "why_asked": "next-question",
 }
 """Verb → command, where they do not have the same name."""
 
@@ -145,7 +147,9 @@ def test_acting_asking_and_composing(home: Path, tmp_path: Path) -> None:
     offer = json.dumps({"name": "offer", "kind": "offer", "item": "i1"})
     decision = read("next-action", home, "--action", offer)
     assert sum(decision["propensities"].values()) == pytest.approx(1.0)
-    assert "Do you like" in text("next-question", home)
+    question = read("next-question", home)
+    assert question["text"] in text("next-question", home)
+    assert text("next-question", home, "--why", question["category"]).strip()
     parts = tmp_path / "parts.json"
     parts.write_text(json.dumps([{"name": "h", "part": "headline", "template": "Now: {title}"}]))
     assert text("compose", home, "web", parts, "--item", "i1") == "headline: Now: Item 1\n"
@@ -163,6 +167,27 @@ def test_what_the_person_says_holds(home: Path) -> None:
     assert "events      1 held" in text("status", home)
     assert "no round: nothing about the person left this device" in text("privacy", home)
     assert read("privacy", home)["traffic"]["sent_bytes"] == 0
+
+
+def test_every_figure_of_the_account_stands_with_what_it_rests_on(home: Path) -> None:
+    zero, one = "0" * 64, "1" * 64
+    joined = Participation(zero, 4, one, 2.0, ("rating",), 1, 1, "central", 0, "learn", "t")
+    with Personalizer.open(home / "profile.db", keys(home)) as pz:
+        pz.participation.enter(joined)
+        epsilon = pz.state().epsilon
+    told = text("privacy", home)
+    assert "joined      t round 4, 1970-01-01 00:00 UTC, central: rating" in told
+    assert epsilon is not None
+    assert f"ε = {epsilon:.6g} at" in told
+    for beside in ("δ = 0.01", "trust level central", "add_remove", "sampling", "tacit-gaussian"):
+        assert beside in told
+    for document in (read("privacy", home), read("status", home)):
+        together = document["exposure"]["together"]
+        assert together["rounds"] == 1
+        assert {"trust_level", "claim", "unit", "target_delta", "exclusions"} <= set(together)
+        flat = json.dumps({k: v for k, v in document.items() if k != "exposure"})
+        assert "epsilon" not in flat, "no figure stands outside"
+    assert read("privacy", home)["rounds"][0]["task_id"] == "t"
 
 
 def test_rules_and_variants_are_signed(home: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ _OFFLINE = """
     from tacit.client import (
         Action, Catalogue, Component, FileKeyProvider, Personalizer,
     )
+    from tacit.client.flags import Flag, FlagSet, Variant, sign_flags
     from tacit.client.guardrails import DEFAULT_GUARDRAILS, sign_policy
     from tacit.privacy.signatures import SigningKey
 
@@ -70,6 +71,11 @@ _OFFLINE = """
         pz.context(time_zone="Europe/Paris")
         key = SigningKey(bytes(32))
         pz.install_guardrails(sign_policy(DEFAULT_GUARDRAILS, key), key.public_key)
+        pz.identify({"time_zone": "Europe/Paris"})
+        one = Flag("f", True, None, 0, (Variant("v", 1, True),))
+        pz.install_flags(sign_flags(FlagSet("app", 1, 0, (one,)), key), key.public_key)
+        pz.variant("f", False)
+        pz.opt_out_of_flags("f")
         decision = pz.recommend()
         pz.rank("home", ["a", "b"])
         pz.next_action("home", [Action("offer", "offer")])

@@ -397,11 +397,14 @@ class RecommendRequest(_message.Message):
     CATEGORIES_FIELD_NUMBER: _builtins.int
     PROMOTE_FIELD_NUMBER: _builtins.int
     DIVERSITY_FIELD_NUMBER: _builtins.int
+    SERENDIPITY_FIELD_NUMBER: _builtins.int
     surface: _builtins.str
     k: _builtins.int
     """Most items; 0 for 10."""
     diversity: _builtins.float
     """0, scores alone, to 1, difference alone; absent for 0.3."""
+    serendipity: _builtins.float
+    """0, what is expected, to 1, the unexpected among the relevant."""
     @_builtins.property
     def exclude(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -422,10 +425,11 @@ class RecommendRequest(_message.Message):
         categories: _abc.Iterable[_builtins.str] | None = ...,
         promote: _abc.Iterable[_builtins.str] | None = ...,
         diversity: _builtins.float | None = ...,
+        serendipity: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "diversity", b"diversity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "categories", b"categories", "diversity", b"diversity", "exclude", b"exclude", "k", b"k", "promote", b"promote", "seed_items", b"seed_items", "surface", b"surface"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "categories", b"categories", "diversity", b"diversity", "exclude", b"exclude", "k", b"k", "promote", b"promote", "seed_items", b"seed_items", "serendipity", b"serendipity", "surface", b"surface"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__diversity: _TypeAlias = _typing.Literal["diversity"]  # noqa: Y015
     _WhichOneofArgType__diversity: _TypeAlias = _typing.Literal["_diversity", b"_diversity"]  # noqa: Y015
@@ -882,6 +886,44 @@ class NextQuestionReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NextQuestionReply: _TypeAlias = NextQuestionReply  # noqa: Y015
+
+@_typing.final
+class WhyAskedRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    category: _builtins.str
+    def __init__(
+        self,
+        *,
+        category: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WhyAskedRequest: _TypeAlias = WhyAskedRequest  # noqa: Y015
+
+@_typing.final
+class WhyAskedReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHY_FIELD_NUMBER: _builtins.int
+    why: _builtins.str
+    def __init__(
+        self,
+        *,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WhyAskedReply: _TypeAlias = WhyAskedReply  # noqa: Y015
 
 @_typing.final
 class ComposeRequest(_message.Message):

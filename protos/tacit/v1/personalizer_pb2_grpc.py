@@ -89,6 +89,11 @@ class PersonalizerServiceStub(object):
                 request_serializer=tacit_dot_v1_dot_personalizer__pb2.NextQuestionRequest.SerializeToString,
                 response_deserializer=tacit_dot_v1_dot_personalizer__pb2.NextQuestionReply.FromString,
                 _registered_method=True)
+        self.WhyAsked = channel.unary_unary(
+                '/tacit.v1.PersonalizerService/WhyAsked',
+                request_serializer=tacit_dot_v1_dot_personalizer__pb2.WhyAskedRequest.SerializeToString,
+                response_deserializer=tacit_dot_v1_dot_personalizer__pb2.WhyAskedReply.FromString,
+                _registered_method=True)
         self.Compose = channel.unary_unary(
                 '/tacit.v1.PersonalizerService/Compose',
                 request_serializer=tacit_dot_v1_dot_personalizer__pb2.ComposeRequest.SerializeToString,
@@ -205,6 +210,12 @@ class PersonalizerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def NextQuestion(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WhyAsked(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -328,6 +339,11 @@ def add_PersonalizerServiceServicer_to_server(servicer, server):
                     servicer.NextQuestion,
                     request_deserializer=tacit_dot_v1_dot_personalizer__pb2.NextQuestionRequest.FromString,
                     response_serializer=tacit_dot_v1_dot_personalizer__pb2.NextQuestionReply.SerializeToString,
+            ),
+            'WhyAsked': grpc.unary_unary_rpc_method_handler(
+                    servicer.WhyAsked,
+                    request_deserializer=tacit_dot_v1_dot_personalizer__pb2.WhyAskedRequest.FromString,
+                    response_serializer=tacit_dot_v1_dot_personalizer__pb2.WhyAskedReply.SerializeToString,
             ),
             'Compose': grpc.unary_unary_rpc_method_handler(
                     servicer.Compose,
@@ -677,6 +693,33 @@ class PersonalizerService(object):
             '/tacit.v1.PersonalizerService/NextQuestion',
             tacit_dot_v1_dot_personalizer__pb2.NextQuestionRequest.SerializeToString,
             tacit_dot_v1_dot_personalizer__pb2.NextQuestionReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WhyAsked(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tacit.v1.PersonalizerService/WhyAsked',
+            tacit_dot_v1_dot_personalizer__pb2.WhyAskedRequest.SerializeToString,
+            tacit_dot_v1_dot_personalizer__pb2.WhyAskedReply.FromString,
             options,
             channel_credentials,
             insecure,

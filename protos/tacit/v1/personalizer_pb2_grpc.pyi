@@ -46,6 +46,7 @@ class PersonalizerServiceStub:
     Rank: _grpc.UnaryUnaryMultiCallable[_personalizer_pb2.RankRequest, _personalizer_pb2.Decision]
     NextAction: _grpc.UnaryUnaryMultiCallable[_personalizer_pb2.NextActionRequest, _personalizer_pb2.ActionDecision]
     NextQuestion: _grpc.UnaryUnaryMultiCallable[_personalizer_pb2.NextQuestionRequest, _personalizer_pb2.NextQuestionReply]
+    WhyAsked: _grpc.UnaryUnaryMultiCallable[_personalizer_pb2.WhyAskedRequest, _personalizer_pb2.WhyAskedReply]
     Compose: _grpc.UnaryUnaryMultiCallable[_personalizer_pb2.ComposeRequest, _personalizer_pb2.Content]
     Shown: _grpc.UnaryUnaryMultiCallable[_personalizer_pb2.ShownRequest, _personalizer_pb2.ShownReply]
     Outcome: _grpc.UnaryUnaryMultiCallable[_personalizer_pb2.OutcomeRequest, _personalizer_pb2.Ack]
@@ -72,6 +73,7 @@ class PersonalizerServiceAsyncStub(PersonalizerServiceStub):
     Rank: _aio.UnaryUnaryMultiCallable[_personalizer_pb2.RankRequest, _personalizer_pb2.Decision]  # type: ignore[assignment]
     NextAction: _aio.UnaryUnaryMultiCallable[_personalizer_pb2.NextActionRequest, _personalizer_pb2.ActionDecision]  # type: ignore[assignment]
     NextQuestion: _aio.UnaryUnaryMultiCallable[_personalizer_pb2.NextQuestionRequest, _personalizer_pb2.NextQuestionReply]  # type: ignore[assignment]
+    WhyAsked: _aio.UnaryUnaryMultiCallable[_personalizer_pb2.WhyAskedRequest, _personalizer_pb2.WhyAskedReply]  # type: ignore[assignment]
     Compose: _aio.UnaryUnaryMultiCallable[_personalizer_pb2.ComposeRequest, _personalizer_pb2.Content]  # type: ignore[assignment]
     Shown: _aio.UnaryUnaryMultiCallable[_personalizer_pb2.ShownRequest, _personalizer_pb2.ShownReply]  # type: ignore[assignment]
     Outcome: _aio.UnaryUnaryMultiCallable[_personalizer_pb2.OutcomeRequest, _personalizer_pb2.Ack]  # type: ignore[assignment]
@@ -161,6 +163,13 @@ class PersonalizerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _personalizer_pb2.NextQuestionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_personalizer_pb2.NextQuestionReply, _abc.Awaitable[_personalizer_pb2.NextQuestionReply]]: ...
+
+    @_abc_1.abstractmethod
+    def WhyAsked(
+        self,
+        request: _personalizer_pb2.WhyAskedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_personalizer_pb2.WhyAskedReply, _abc.Awaitable[_personalizer_pb2.WhyAskedReply]]: ...
 
     @_abc_1.abstractmethod
     def Compose(

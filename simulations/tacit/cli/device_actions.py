@@ -42,9 +42,14 @@ def next_action(device: Device, actions: tuple[str, ...], surface: str, strategy
 
 @click.command("next-question")
 @of_a_device
-def next_question(device: Device) -> None:
+@click.option("--why", "category", help="Say why this category is asked about, instead.")
+def next_question(device: Device, category: str | None) -> None:
     """Show the question whose answer would tell most about the person's taste."""
     with device.opened() as opened:
+        if category is not None:
+            told = opened.why_asked(category)
+            device.say({"category": category, "why": told}, [told])
+            return
         question = opened.next_question()
     if question is None:
         device.say(None, ["nothing is left to ask"])

@@ -43,6 +43,7 @@ def _lines(decision: Decision) -> list[str]:
 @click.option("--category", "categories", multiple=True, help="Keep to this category.")
 @click.option("--promote", multiple=True, help="An item that takes one of the first slots.")
 @click.option("--diversity", type=click.FloatRange(0, 1), default=0.3, show_default=True)
+@click.option("--serendipity", type=click.FloatRange(0, 1), default=0.0, show_default=True)
 @_STOCK
 @_ZONE
 def recommend(
@@ -54,6 +55,7 @@ def recommend(
     categories: tuple[str, ...],
     promote: tuple[str, ...],
     diversity: float,
+    serendipity: float,
     out_of_stock: tuple[str, ...],
     time_zone: str | None,
 ) -> None:
@@ -68,6 +70,7 @@ def recommend(
             filter=categories or None,
             promote=promote,
             diversity=diversity,
+            serendipity=serendipity,
         )
     device.say(decision, _lines(decision))
 

@@ -131,7 +131,7 @@ def _privacy(state: DeviceState, rounds: list[Participation], gpc: bool) -> Iter
     if together is not None and together.claim is not None:
         claim = together.claim
         yield (
-            f"exposure    ε = {claim.epsilon:.3g} at δ = {claim.target_delta:g}, of a cap of "
+            f"exposure    ε = {claim.epsilon:.6g} at δ = {claim.target_delta:g}, of a cap of "
             f"{exposure.cap_epsilon:g}, per {claim.unit}, over {together.rounds} rounds"
         )
         yield (

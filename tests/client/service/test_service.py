@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from tacit.client import Endpoints, Personalizer, TrustRoots
-from tacit.client.service import VERBS, Syncing
+from tacit.client.service import VERBS, Busy, Syncing
 from tacit.client.service.statuses import status_of
 from tacit.v1 import personalizer_pb2 as pb
 
@@ -84,7 +84,9 @@ def test_an_app_tells_asks_shows_and_has_it_explained(served: Any) -> None:
     offer = pb.Action(name="offer", kind="offer", item="i1")
     chosen = app.NextAction(pb.NextActionRequest(surface="home", actions=[offer]))
     assert sum(chosen.propensities.values()) == pytest.approx(1.0)
-    assert app.NextQuestion(pb.NextQuestionRequest()).question.text.startswith("Do you like")
+    question = app.NextQuestion(pb.NextQuestionRequest()).question
+    assert question.text.startswith("Do you like")
+    assert app.WhyAsked(pb.WhyAskedRequest(category=question.category)).why
     headline = pb.ComposeRequest.Component(name="h", part="headline", template="See {title}")
     composed = app.Compose(pb.ComposeRequest(channel="web", components=[headline], item="i1"))
     assert composed.parts["headline"] == "See Item 1"
@@ -257,6 +259,15 @@ def test_a_call_whose_turn_does_not_come_does_nothing(served: Any) -> None:
         code, _ = refused(lambda: app.Track(viewed("i0"), timeout=0.2))
     assert code in (Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE)
     assert app.State(pb.StateRequest()).events == 0
+
+
+def test_a_turn_that_comes_after_the_deadline_is_not_taken(served: Any) -> None:
+    served.serve()
+    done: list[Personalizer] = []
+    for verb in ("track", "consent"):
+        with pytest.raises(Busy, match="nothing was done"):
+            served.server.service._runtime.run(verb, -0.001, done.append)
+    assert done == []
 
 
 def test_decisions_go_on_while_a_sync_waits_and_a_withdrawal_ends_it(

@@ -215,6 +215,7 @@ def _call_everything(app: Any) -> Any:
     offer = pb.Action(name="o", kind="offer")
     yield call("next_action", lambda: app.NextAction(pb.NextActionRequest(actions=[offer])))
     yield call("next_question", lambda: app.NextQuestion(pb.NextQuestionRequest()))
+    yield call("why_asked", lambda: app.WhyAsked(pb.WhyAskedRequest(category="x")))
     headline = pb.ComposeRequest.Component(name="h", part="headline", template="x")
     yield call(
         "compose",

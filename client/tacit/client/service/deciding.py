@@ -53,6 +53,7 @@ class Deciding(Gate):
                     filter=list(request.categories) or None,
                     promote=list(request.promote),
                     diversity=request.diversity if request.HasField("diversity") else 0.3,
+                    serendipity=request.serendipity,
                 )
             )
 
@@ -86,6 +87,14 @@ class Deciding(Gate):
         """Pick the question whose answer would tell most."""
         return self.answer(
             "next_question", context, lambda pz, _: messages.asked(pz.next_question())
+        )
+
+    def WhyAsked(self, request: pb.WhyAskedRequest, context: _Context) -> pb.WhyAskedReply:  # noqa: N802
+        """Say why a question is asked."""
+        return self.answer(
+            "why_asked",
+            context,
+            lambda pz, _: pb.WhyAskedReply(why=pz.why_asked(request.category)),
         )
 
     def Compose(self, request: pb.ComposeRequest, context: _Context) -> pb.Content:  # noqa: N802

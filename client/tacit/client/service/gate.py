@@ -9,7 +9,7 @@ import grpc
 
 from tacit.client.personalizer import Personalizer
 from tacit.client.service import messages
-from tacit.client.service.errors import Unauthenticated
+from tacit.client.service.errors import Busy, Unauthenticated
 from tacit.client.service.grants import Grant
 from tacit.client.service.peers import Peers
 from tacit.client.service.runtime import Runtime
@@ -78,6 +78,8 @@ def _bearer(context: grpc.ServicerContext) -> str:
 
 
 def _wait_s(context: grpc.ServicerContext) -> float:
+    if not context.is_active():
+        raise Busy("the call was given up before its turn; nothing was done")
     # Without a deadline the time remaining is beyond all bounds.
     return min(context.time_remaining(), LONGEST_WAIT_S)
 

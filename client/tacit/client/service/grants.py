@@ -11,7 +11,7 @@ from tacit.client.service.errors import BadGrant, NotGranted
 
 EVERYDAY_VERBS = (
     *("track", "page", "rate", "prefer", "context"),
-    *("recommend", "rank", "next_action", "next_question", "compose"),
+    *("recommend", "rank", "next_action", "next_question", "why_asked", "compose"),
     *("shown", "outcome", "explain", "variant"),
 )
 """What an app gets that asks for nothing else: to tell, to ask, to explain."""

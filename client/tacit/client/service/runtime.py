@@ -119,6 +119,9 @@ def _held(lock: threading.Lock, until_s: float) -> Generator[None]:
     if not lock.acquire(timeout=max(0.0, until_s - time.monotonic())):
         raise Busy("another verb held the profile until the deadline; nothing was done")
     try:
+        # Whoever asked has gone: what they were told was not done must not be done now.
+        if time.monotonic() > until_s:
+            raise Busy("the deadline came before the verb's turn; nothing was done")
         yield
     finally:
         lock.release()
