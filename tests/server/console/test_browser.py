@@ -46,16 +46,17 @@ def new_page(chromium: Any) -> Iterator[Callable[..., Any]]:
         page = context.new_page()
         # Whatever a page would load from elsewhere, or run, is an error here.
         page.elsewhere = []
-        page.on(
-            "request",
-            lambda request: (
-                request.url.startswith(console.origin) or page.elsewhere.append(request.url)
-            ),
-        )
-        page.on(
-            "console",
-            lambda message: message.type == "error" and page.elsewhere.append(message.text),
-        )
+
+        def watch(request: Any) -> None:
+            if not request.url.startswith(console.origin):
+                page.elsewhere.append(request.url)
+
+        def listen(message: Any) -> None:
+            if message.type == "error":
+                page.elsewhere.append(message.text)
+
+        page.on("request", watch)
+        page.on("console", listen)
         return page
 
     yield make
