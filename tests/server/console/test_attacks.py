@@ -122,7 +122,7 @@ def test_no_page_can_be_framed_or_run_a_script(world: Any, signed_in: dict[Role,
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert answer.headers["x-frame-options"] == "DENY"
-        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["referrer-policy"] == "same-origin"
         assert answer.headers["cache-control"] == "no-store"
         nonces.update(re.findall(r"'nonce-([^']+)'", policy))
         assert not re.search(r"<script|<style|\sstyle=|\son\w+=|https?://", answer.text)

@@ -164,9 +164,11 @@ class AccessLog:
             rows = connection.execute(select(access_log).order_by(access_log.c.sequence))
             for row in rows:
                 sequence += 1
-                digest = _chained(digest, row.entry)
+                # SQLite keeps whatever type somebody else wrote there.
+                data = row.entry if isinstance(row.entry, bytes) else b""
+                digest = _chained(digest, data)
                 try:
-                    entry = Access.parse(row.entry)
+                    entry = Access.parse(data)
                 except BadDocument as error:
                     raise VerificationFailed((f"access log entry {sequence}: {error}",)) from None
                 if (row.sequence, row.hash) != (sequence, digest):

@@ -81,6 +81,7 @@ def burn_down(statement: AccountStatement) -> BurnDown | None:
     alerts = tuple(
         Line(y(one * cap), f"alert at {one:.6g} of the cap", "alert")
         for one in account.alert_thresholds
+        if one < 1.0  # an alert at the cap is the cap's own line
     )
     places = sorted({0, last // 2, last})
     return BurnDown(

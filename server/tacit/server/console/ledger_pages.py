@@ -13,7 +13,6 @@ from tacit.privacy.cosignature import witnesses_of
 from tacit.privacy.errors import PrivacyError
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.merkle import leaf_hash, verify_inclusion
-from tacit.server.budget.statement import AccountStatement
 from tacit.server.console.answers import Answer, Download, Page, Redirect, Visit
 from tacit.server.console.errors import NotThere
 from tacit.server.console.learning_pages import open_reservations
@@ -67,7 +66,6 @@ def overview_page(console: Console, _visit: Visit) -> Answer:
         "open_reservations": open_reservations(snapshot),
         "releases": [one for some in snapshot.history.releases.values() for one in some],
         "alerted": [one for one in snapshot.statements if one.reached],
-        "share": _share,
     }
     return Page("overview.html", "Overview", context)
 
@@ -182,7 +180,3 @@ def _log(console: Console, snapshot: Snapshot, name: str) -> dict[str, object]:
 def _page_end(visit: Visit, size: int) -> int:
     text = visit.query.get("before", "")
     return min(int(text), size) if text.isascii() and text.isdigit() and len(text) < 12 else size
-
-
-def _share(statement: AccountStatement) -> float:
-    return min(1.0, statement.window_spent.epsilon / statement.account.cap_epsilon)

@@ -163,7 +163,7 @@ def description(origin: str) -> dict[str, object]:
 
 
 def _operation(path: str, summary: str, schema: dict[str, object]) -> dict[str, object]:
-    parameters: list[dict[str, object]] = [
+    parameters: list[Mapping[str, object]] = [
         {"name": part.strip("{}"), "in": "path", "required": True, "schema": _TEXT}
         for part in path.split("/")
         if part.startswith("{")
