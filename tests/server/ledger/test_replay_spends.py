@@ -67,7 +67,7 @@ def test_what_is_followed_is_what_all_reservations_compose_to(steps: list[Any]) 
         elif step == "no window":
             standing = standing.with_terms(account.terms, 1)
         elif still_open:
-            one = still_open[number % len(still_open)]
+            one = still_open[int(number) % len(still_open)]
             moved = rules.commit(one, "cd") if step == "commit" else rules.abort(one)
             spends.settle(moved, standing)
             assert spends.get(one.reservation_id) == moved
@@ -204,8 +204,8 @@ def test_verdicts_and_figures_are_those_of_composing_everything(moves: list[Any]
             is_broken = slow.reserve(document, z)
             log.append("coordinator", "budget.reserve", document.to_json())
         else:
-            known = [one.reservation_id for one in slow.held]
-            settled = known[number % len(known)] if known else "nothing"
+            known: list[str] = [one.reservation_id for one in slow.held]
+            settled: str = known[int(number) % len(known)] if known else "nothing"
             if move == "commit":
                 then = slow.as_reserved.get(settled, 1.0)
                 stated = {"now": slow.spent(slow.held) or 1.0, "then": then, "wrong": 0.123456}
