@@ -104,29 +104,38 @@ class EventLog:
             sequence = row[0] if row else 0
             if len(batch) > 1:
                 connection.execute("SAVEPOINT batch")
-                if self._insert_new(connection, sequence, batch):
+                try:
+                    self._insert_new(connection, sequence, batch)
+                except sqlite3.IntegrityError:
+                    # Some id is known; which one, only inserting them one by one tells.
+                    connection.execute("ROLLBACK TO batch")
+                else:
                     return [(sequence + place, True) for place in range(1, len(batch) + 1)]
-                # Some id is known; which one, only inserting them one by one tells.
-                connection.execute("ROLLBACK TO batch")
             results: list[tuple[int, bool]] = []
             for event, event_tag in batch:
-                # Looked up first: an insertion that does nothing would still use up a sequence.
-                known = connection.execute(
-                    "SELECT sequence FROM events WHERE event_tag = ?",
-                    (event_tag,),
-                ).fetchone()
-                if known is not None:
+                try:
+                    self._insert_new(connection, sequence, [(event, event_tag)])
+                except sqlite3.IntegrityError:
+                    known = connection.execute(
+                        "SELECT sequence FROM events WHERE event_tag = ?", (event_tag,)
+                    ).fetchone()
+                    if known is None:
+                        raise
                     results.append((int(known[0]), False))
-                    continue
-                self._insert_new(connection, sequence, [(event, event_tag)])
-                sequence += 1
-                results.append((sequence, True))
+                else:
+                    sequence += 1
+                    results.append((sequence, True))
         return results
 
     def _insert_new(
         self, connection: sqlite3.Connection, after: int, batch: Sequence[tuple[Event, bytes]]
-    ) -> bool:
-        """Insert events behind a sequence; False if an id of theirs is known or comes twice."""
+    ) -> None:
+        """Insert events behind a sequence.
+
+        Raises:
+            sqlite3.IntegrityError: if an id of theirs is known or comes twice. The one at fault is
+                not inserted and uses up no sequence; those before it are inserted.
+        """
         sealer, epoch = self._store.sealer, self._store.epoch
         sealed = sealer.seal_all(_KIND, after + 1, [event.to_bytes() for event, _ in batch])
         rows = [
@@ -141,10 +150,7 @@ class EventLog:
                 zip(batch, sealed, strict=True), start=1
             )
         ]
-        added = connection.executemany(
-            "INSERT INTO events VALUES (?, ?, ?, ?, ?) ON CONFLICT (event_tag) DO NOTHING", rows
-        ).rowcount
-        return added == len(batch)
+        connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", rows)
 
     def read(
         self, signals: Collection[str], *, through: int | None = None, after: int = 0
