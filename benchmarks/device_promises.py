@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from device_sizes import K, opened, times_ms
+
+_ON_DEVICE = ("tacit/client/", "tacit/privacy/", "tacit/v1/")
 
 sockets: list[str] = []
 """Every socket event of this process, from the moment `watch_sockets` was called."""
@@ -135,5 +138,10 @@ def sizes(root: Path, folder: Path) -> dict[str, Any]:
             path = Path(str(file.locate()))
             if path.suffix != ".pyc" and path.is_file():
                 dependencies += path.stat().st_size
-    wheel = wheels[0].stat().st_size if done.returncode == 0 and wheels else None
-    return {"wheel_kb": None if wheel is None else wheel / 1e3, "closure_mb": dependencies / 1e6}
+    told: dict[str, Any] = {"wheel_kb": None, "closure_mb": dependencies / 1e6}
+    if done.returncode == 0 and wheels:
+        told["wheel_kb"] = wheels[0].stat().st_size / 1e3
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            parts = [i for i in wheel.infolist() if i.filename.startswith(_ON_DEVICE)]
+        told["device_kb"] = sum(part.compress_size for part in parts) / 1e3
+    return told

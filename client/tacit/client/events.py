@@ -123,25 +123,32 @@ class EventLog:
                 "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
             ).fetchone()
             sequence = row[0] if row else 0
-            new_to_the_device = all(event_tag not in forgotten for event_tag, _ in batch)
-            if len(batch) > 1 and new_to_the_device:
+            if len(batch) > 1 and not forgotten.intersection(one for one, _ in batch):
                 connection.execute("SAVEPOINT batch")
-                if self._insert_new(connection, sequence, batch, linked=linked):
+                try:
+                    self._insert_new(connection, sequence, batch, linked=linked)
+                except sqlite3.IntegrityError:
+                    # Some id is known; which one, only inserting them one by one tells.
+                    connection.execute("ROLLBACK TO batch")
+                else:
                     return [(sequence + place, True) for place in range(1, len(batch) + 1)]
-                # Some id is known; which one, only inserting them one by one tells.
-                connection.execute("ROLLBACK TO batch")
             results: list[tuple[int, bool]] = []
             for event_tag, event in batch:
-                # Looked up first: an insertion that does nothing would still use up a sequence.
-                known = connection.execute(
-                    "SELECT sequence FROM events WHERE event_tag = ?", (event_tag,)
-                ).fetchone()
-                if known is not None or event_tag in forgotten:
-                    results.append((0 if known is None else int(known[0]), False))
+                if event_tag in forgotten:
+                    results.append((0, False))
                     continue
-                self._insert_new(connection, sequence, [(event_tag, event)], linked=linked)
-                sequence += 1
-                results.append((sequence, True))
+                try:
+                    self._insert_new(connection, sequence, [(event_tag, event)], linked=linked)
+                except sqlite3.IntegrityError:
+                    known = connection.execute(
+                        "SELECT sequence FROM events WHERE event_tag = ?", (event_tag,)
+                    ).fetchone()
+                    if known is None:
+                        raise
+                    results.append((int(known[0]), False))
+                else:
+                    sequence += 1
+                    results.append((sequence, True))
         return results
 
     def _insert_new(
@@ -151,8 +158,13 @@ class EventLog:
         batch: Sequence[tuple[bytes, Event]],
         *,
         linked: bool,
-    ) -> bool:
-        """Insert tagged events behind a sequence; False if a tag is known or comes twice."""
+    ) -> None:
+        """Insert tagged events behind a sequence.
+
+        Raises:
+            sqlite3.IntegrityError: if a tag is known or comes twice. The event at fault is not
+                inserted and uses up no sequence; those before it are inserted.
+        """
         sealer, kind = self._store.sealer, _LINKED if linked else _OWN
         sealed = sealer.seal_all(_KIND, after + 1, [event.to_bytes() for _, event in batch])
         rows = [
@@ -161,10 +173,7 @@ class EventLog:
                 zip(batch, sealed, strict=True), start=1
             )
         ]
-        added = connection.executemany(
-            "INSERT INTO events VALUES (?, ?, ?, ?, ?) ON CONFLICT (event_tag) DO NOTHING", rows
-        ).rowcount
-        return added == len(batch)
+        connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", rows)
 
     def _filed(self, kind: str, signal: str) -> bytes:
         """Name the place where events of a signal are filed, own or linked ones."""
