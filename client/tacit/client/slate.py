@@ -139,9 +139,9 @@ def fill(
     return Slate(pool[chosen], propensities, explored, np.arange(slots) < len(first))
 
 
-def _scaled(values: RealArray) -> FloatArray:
+def _scaled(values: FloatArray) -> FloatArray:
     if len(values) == 0:
-        return np.zeros(0)
+        return values
     low, high = float(values.min()), float(values.max())
     return np.asarray((values - low) / (high - low) if high > low else np.ones(len(values)))
 
