@@ -123,7 +123,8 @@ class ItemColumns(Sequence[CatalogueItem]):
     def categories_of(self, place: int) -> tuple[str, ...]:
         """Return the categories of the item at a place, from 0 on."""
         numbers = self.categories[self.category_starts[place] : self.category_starts[place + 1]]
-        return tuple(self.names[number] for number in numbers.tolist())
+        chosen: list[int] = numbers.tolist()
+        return tuple(self.names[number] for number in chosen)
 
     def __len__(self) -> int:
         return len(self.category_starts) - 1

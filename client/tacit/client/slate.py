@@ -162,9 +162,9 @@ def unlike(rows: FloatArray, known: FloatArray) -> FloatArray:
     return np.asarray(1.0 - np.clip(nearest, 0.0, 1.0))
 
 
-def _scaled(values: RealArray) -> FloatArray:
+def _scaled(values: FloatArray) -> FloatArray:
     if len(values) == 0:
-        return np.zeros(0)
+        return values
     low, high = float(values.min()), float(values.max())
     return np.asarray((values - low) / (high - low) if high > low else np.ones(len(values)))
 
