@@ -157,9 +157,14 @@ class ConsentEvent:
     @classmethod
     def parse(cls, data: bytes) -> ConsentEvent:
         """Parse and validate the bytes of one event; raises `BadDocument`."""
+        return cls.from_json(cls.document_of(data))
+
+    @staticmethod
+    def document_of(data: bytes) -> dict[str, Json]:
+        """Return the document that the bytes of one event encode; raises `BadDocument`."""
         if len(data) > MAX_EVENT_BYTES:
             raise BadDocument(f"expected a consent event of at most {MAX_EVENT_BYTES} bytes")
-        return cls.from_json(parse_canonical(data))
+        return parse_canonical(data)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Json]) -> ConsentEvent:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tacit.privacy.canonical import canonical_json, parse_canonical
+from tacit.privacy.canonical import Json, canonical_json, parse_canonical
 from tacit.privacy.checkpoint import Checkpoint
 from tacit.privacy.cosignature import NO_QUORUM, Quorum, verify_witnessed
 from tacit.privacy.errors import BadDocument, BadParameter
@@ -49,12 +50,16 @@ def leaf(event_bytes: bytes, device_signature: bytes, commitment_key: bytes) -> 
         BadParameter: if key or signature have the wrong size.
         BadDocument: if the event is not canonical JSON.
     """
+    return leaf_of(parse_canonical(event_bytes), device_signature, commitment_key)
+
+
+def leaf_of(event: Mapping[str, Json], device_signature: bytes, commitment_key: bytes) -> bytes:
+    """Return the leaf of an event that was parsed from its canonical bytes already; see `leaf`."""
     if len(commitment_key) != COMMITMENT_KEY_BYTES or len(device_signature) != SIGNATURE_BYTES:
         raise BadParameter("expected a 32-byte commitment key and a 64-byte signature")
-    document = parse_canonical(event_bytes)
-    if "device_sig" in document:
+    if "device_sig" in event:
         raise BadDocument("consent: unknown field 'device_sig'")
-    document["device_sig"] = device_signature.hex()
+    document = {**event, "device_sig": device_signature.hex()}
     digest = hmac.digest(commitment_key, canonical_json(document), hashlib.sha256)
     return LEAF_VERSION + digest
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -10,10 +10,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import Connection, Row, select
 
+from tacit.privacy.canonical import Json
 from tacit.privacy.consent import NO_PREDECESSOR, ConsentEvent, check_continues
 from tacit.privacy.consent_map import blinding_key
 from tacit.privacy.errors import BadSignature, PrivacyError
-from tacit.privacy.receipt import COMMITMENT_KEY_BYTES, leaf
+from tacit.privacy.receipt import COMMITMENT_KEY_BYTES, leaf, leaf_of
 from tacit.privacy.signatures import SIGNATURE_BYTES, SigningKey, verify
 from tacit.server.errors import (
     FailedPrecondition,
@@ -49,6 +50,7 @@ class _Arrived(NamedTuple):
 
     device_id: str
     event: ConsentEvent
+    document: Mapping[str, Json]
     event_bytes: bytes
     signature: bytes
 
@@ -96,7 +98,8 @@ class ConsentStore:
             FailedPrecondition: if it grants under a notice that is not the published text.
             InvalidRequest: if its time lies in the future.
         """
-        event = ConsentEvent.parse(event_bytes)
+        document = ConsentEvent.document_of(event_bytes)
+        event = ConsentEvent.from_json(document)
         try:
             verify(public_key, ConsentEvent.SIGNING_CONTEXT, event_bytes, signature)
         except BadSignature:
@@ -105,7 +108,7 @@ class ConsentStore:
             raise InvalidRequest("consent.event_time_ms: expected a time that is not in the future")
         # Checked before anything is written: a wrong size must not leave an event behind.
         self._logs.consent.check_known(known_size)
-        arrived = _Arrived(device_id, event, event_bytes, signature)
+        arrived = _Arrived(device_id, event, document, event_bytes, signature)
         commitment_key, position = self._combining.answer(arrived)
         return commitment_key, self._logs.consent.proof(position, known_size)
 
@@ -186,7 +189,7 @@ class ConsentStore:
             wrapped = _seal(self._wrapping, self._random_bytes, key, device_id.encode())
         else:
             first_key = _open(sealing, chain.first, _label(device_id, 1))[:COMMITMENT_KEY_BYTES]
-        data = leaf(one.event_bytes, one.signature, commitment_key)
+        data = leaf_of(one.document, one.signature, commitment_key)
         plain = commitment_key + one.signature + pack(one.event_bytes)
         sealed = _seal(sealing, self._random_bytes, plain, _label(device_id, event.seq))
         position = self._logs.consent.append(connection, data)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import zlib
 
+from tacit.privacy.consent import MAX_EVENT_BYTES
 from tacit.server.errors import StateCorrupt
-
-MAX_EVENT_BYTES = 65_536
 
 _VERSION = b"\1"
 # Part of the format: rows written with it can only be read with it. What is common stands last.

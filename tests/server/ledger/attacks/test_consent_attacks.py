@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tacit.privacy.canonical import canonical_json
-from tacit.privacy.consent import NoticeShown
+from tacit.privacy.consent import MAX_EVENT_BYTES, NoticeShown
 from tacit.privacy.errors import PrivacyError
 from tacit.privacy.merkle import leaf_hash
 from tacit.privacy.notice import NoticeDocument
@@ -160,3 +160,11 @@ def test_a_dictionary_of_whole_events_finds_no_leaf(deployment: Any) -> None:
     keys = [bytes(32), b"\xff" * 32, public, leaf_hash(data), leaf_hash(signature), held[1:]]
     keys += [n.to_bytes(32, "big") for n in range(5000)]
     assert held not in {leaf(data, signature, key) for key in keys}
+
+
+def test_an_event_larger_than_any_is_refused_before_it_is_read(deployment: Any) -> None:
+    device = deployment.device()
+    data = device.event(recipients=("x" * MAX_EVENT_BYTES,)).to_bytes()
+    with pytest.raises(PrivacyError, match="at most"):
+        append(deployment, device, data, device.key.sign("consent", data))
+    assert deployment.node.logs.consent.size == 0
