@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tacit.privacy.canonical import canonical_json
+from tacit.privacy.trust import EXCLUSIONS
 from tacit.server.ledger.verify import verify_export
 
 PAGES = {
@@ -45,6 +46,19 @@ def test_budget_shows_the_figure_of_the_ledger(world: Any) -> None:
         assert spent in browser.get(path).text
     (account,) = browser.get("/api/v1/accounts").json()["accounts"]
     assert account["spent"]["epsilon"] == spent
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/budget", "/budget/main", "/releases", "/releases/shop/1", "/task"]
+)
+def test_no_figure_stands_alone(world: Any, path: str) -> None:
+    browser = world.console.session_of("vic")
+    if path == "/task":
+        (task,) = browser.get("/api/v1/tasks").json()["tasks"]
+        path = f"/tasks/{task['sha256']}"
+    text = browser.get(path).text
+    for said in ("central", "user", "add/remove", "1e-06", "tacit-gaussian", *EXCLUSIONS):
+        assert said in text, said
 
 
 def test_a_spend_leads_to_its_proof(world: Any) -> None:

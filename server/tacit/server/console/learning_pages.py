@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tacit.privacy.budget import ReservationState
 from tacit.privacy.task import TaskManifest
-from tacit.privacy.trust import ASSUMPTIONS, CLAIMS
+from tacit.privacy.trust import ASSUMPTIONS, CLAIMS, claim_context
 from tacit.server.console.answers import Answer, Page, Visit
 from tacit.server.console.consent_coverage import STEP, consent_coverage
 from tacit.server.console.errors import NotThere
@@ -42,11 +42,18 @@ def task_page(console: Console, visit: Visit) -> Answer:
         "status": task_status(snapshot, digest, task),
         "claim": CLAIMS.get(task.trust_level, ""),
         "assumption": ASSUMPTIONS.get(task.trust_level, ""),
+        "context": None if task.target_delta is None else _beside(snapshot, task),
         "reservations": held,
         "entry": snapshot.index_of("task", task_id=task.task_id),
         "manifest": task.to_json(),
     }
     return Page("task.html", f"Task {task.task_id}", context)
+
+
+def _beside(snapshot: Snapshot, task: TaskManifest) -> dict[str, object]:
+    """Return what must stand beside the ε of a task that spends."""
+    claim = snapshot.accountant.claim(task.events(), task.target_delta or 0.0)
+    return claim_context(claim, task.participation_bound)
 
 
 def task_status(snapshot: Snapshot, digest: str, task: TaskManifest) -> str:
