@@ -72,7 +72,7 @@ class ItemColumns(Sequence[CatalogueItem]):
         # Four bytes an offset while the text allows it, as that of any real catalogue does.
         narrow = len(text) <= _HASH_BITS
         self._ends: array[int] = array("I", ends) if narrow else ends
-        self.names = tuple(names)
+        self.names: tuple[str, ...] = tuple(names)
         self.category_starts: npt.NDArray[np.uint32] = np.frombuffer(starts, dtype=np.uint32)
         small = len(names) <= _SMALL
         self.categories: npt.NDArray[np.unsignedinteger] = np.array(
