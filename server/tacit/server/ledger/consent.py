@@ -131,9 +131,11 @@ class ConsentStore:
             StateCorrupt: naming the table and the entry that differ.
         """
 
-        def open_event(wrapped: bytes, device_id: str, sequence: int, sealed: bytes) -> bytes:
+        def open_event(
+            wrapped: bytes, device_id: str, sequence: int, sealed: bytes
+        ) -> tuple[bytes, bytes, bytes]:
             key = AESGCM(self._unwrap(wrapped, device_id))
-            return _open(key, sealed, _label(device_id, sequence))
+            return _parts(_open(key, sealed, _label(device_id, sequence)))
 
         with self._logs.database.reading() as connection:
             check_consents_follow_log(connection, open_event)

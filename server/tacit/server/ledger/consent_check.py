@@ -21,8 +21,8 @@ from sqlalchemy import Connection, func, select
 from tacit.privacy.consent import NO_PREDECESSOR, ConsentEvent, check_continues, event_digest
 from tacit.privacy.consent_map import blinding_key, map_key, map_value
 from tacit.privacy.errors import PrivacyError
-from tacit.privacy.receipt import COMMITMENT_KEY_BYTES, leaf
-from tacit.privacy.signatures import SIGNATURE_BYTES, key_id
+from tacit.privacy.receipt import leaf
+from tacit.privacy.signatures import key_id
 from tacit.server.errors import ServerError, StateCorrupt
 from tacit.server.ledger.log import CONSENT
 from tacit.server.ledger.tables import (
@@ -36,8 +36,8 @@ from tacit.server.ledger.tables import (
     tokens,
 )
 
-OpenEvent = Callable[[bytes, str, int, bytes], bytes]
-"""Wrapped key of a subject, device, sequence and sealed event → commitment key and signed event."""
+OpenEvent = Callable[[bytes, str, int, bytes], tuple[bytes, bytes, bytes]]
+"""Wrapped key of a subject, device, sequence, sealed event → commitment key, signature, event."""
 
 
 @dataclass(slots=True)
@@ -79,8 +79,8 @@ def check_consents_follow_log(connection: Connection, open_event: OpenEvent) -> 
         if row.device_id not in wrapped:
             raise _differs(consent_events.name, name, "its device has no subject")
         try:
-            plain = open_event(wrapped[row.device_id], row.device_id, row.sequence, row.sealed)
-            _follow(chains[row.device_id], plain, row.sequence, row.position, at)
+            opened = open_event(wrapped[row.device_id], row.device_id, row.sequence, row.sealed)
+            _follow(chains[row.device_id], opened, row.sequence, row.position, at)
         except (InvalidTag, PrivacyError, ServerError, KeyError, ValueError):
             raise _differs(
                 consent_events.name, name, "it is not the leaf of the consent log that it names"
@@ -97,10 +97,13 @@ def check_consents_follow_log(connection: Connection, open_event: OpenEvent) -> 
 
 
 def _follow(
-    chain: _Chain, plain: bytes, sequence: int, position: int, at: dict[int, bytes]
+    chain: _Chain,
+    opened: tuple[bytes, bytes, bytes],
+    sequence: int,
+    position: int,
+    at: dict[int, bytes],
 ) -> None:
-    commitment_key, rest = plain[:COMMITMENT_KEY_BYTES], plain[COMMITMENT_KEY_BYTES:]
-    signature, event_bytes = rest[:SIGNATURE_BYTES], rest[SIGNATURE_BYTES:]
+    commitment_key, signature, event_bytes = opened
     data = leaf(event_bytes, signature, commitment_key)
     event = ConsentEvent.parse(event_bytes)
     check_continues(event, chain.sequence, chain.last_digest)
