@@ -72,6 +72,11 @@ class DemoPopulation:
     held_out: tuple[npt.NDArray[np.int64], ...]
     train_counts: npt.NDArray[np.int64]
 
+    @property
+    def newest_ms(self) -> int:
+        """Unix milliseconds of the newest event of the data set."""
+        return int(self.dataset.timestamps.max() * 1000)
+
     def events(self, device: int) -> DeviceEvents:
         """Return what a device holds: its user's events, less those on held-out items."""
         data = self.dataset

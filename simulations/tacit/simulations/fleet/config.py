@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from tacit.client import ConsentTerms, DevicePolicy, Endpoints, TrustRoots
+from tacit.client.retention import DEFAULT_RETENTION_DAYS
 from tacit.client.terms import terms_for
 from tacit.privacy.cosignature import Quorum, Witness
 from tacit.simulations.demo.options import DemoOptions
 from tacit.simulations.errors import BadExperiment
+
+_WHOLE_DATA_SETS_DAYS = 36_500
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,8 @@ class FleetConfig:
             max_epsilon=self.options.epsilon,
             max_delta=self.target_delta,
             trust_levels=(self.options.trust_level,),
+            # Data sets span years; what a device of the demo forgot the simulator would still hold.
+            retention_days=dict.fromkeys(DEFAULT_RETENTION_DAYS, _WHOLE_DATA_SETS_DAYS),
         )
 
     def terms(self) -> ConsentTerms:

@@ -107,8 +107,15 @@ class HostedDevice:
                 device.consent("learn", signals or None, bool(signals))
                 item_ids = self._population.dataset.item_ids
                 events = self._population.events(self.number).rows()
+                # As if the data set ended now: what is too old a device deletes by itself.
+                later_ms = device.clock_ms() - self._population.newest_ms
                 device.track_all(
-                    (signal, {"product_id": item_ids[item], "value": value}, f"event-{n}", at_ms)
+                    (
+                        signal,
+                        {"product_id": item_ids[item], "value": value},
+                        f"event-{n}",
+                        at_ms + later_ms,
+                    )
                     for n, (signal, item, value, at_ms) in enumerate(events)
                 )
             session = self._session(device)
