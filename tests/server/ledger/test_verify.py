@@ -19,6 +19,7 @@ from tacit.privacy.merkle import MerkleTree, leaf_hash
 from tacit.privacy.signatures import SigningKey
 from tacit.privacy.tiles import write_tiles
 from tacit.server.errors import BadConfig, VerificationFailed
+from tacit.server.ledger.contents import read_export, write_notes
 from tacit.server.ledger.export import export_ledger
 from tacit.server.ledger.keys import PublicKeys
 from tacit.server.ledger.verify import verify_export
@@ -72,8 +73,6 @@ class TestGoodLedger:
         assert "dp-accounting" in report.accountant
 
     def test_stored_and_recomputed_epsilon_are_equal(self, history: Any, exported: Path) -> None:
-        from tacit.server.ledger.contents import read_export
-
         entries = [
             GovernanceEntry.parse(e) for e in read_export(exported).logs["governance"].entries
         ]
@@ -129,7 +128,7 @@ class TestTampering:
         notes: list[str] = json.loads(path.read_text())
         swapped = [notes[1], notes[0], *notes[2:]]
         for changed in (notes[:-1], notes[1:], [*notes[:3], *notes[4:]], swapped, []):
-            path.write_text(json.dumps(changed))
+            path.write_bytes(write_notes(changed))
             if changed:
                 (exported / "governance" / "checkpoint").write_text(changed[-1])
             assert self.fast(exported)
@@ -138,13 +137,11 @@ class TestTampering:
         self, history: Any, exported: Path
     ) -> None:
         for path, keep in ((exported / "governance", 7), (exported / "consent", 2)):
-            from tacit.server.ledger.contents import read_export
-
             contents = read_export(exported).logs[path.name]
             shutil.rmtree(path / "tile")
             write_tiles(path, contents.entries[:keep])
             notes = [note.decode() for note in contents.notes[:keep]]
-            (path / "checkpoints.json").write_text(json.dumps(notes))
+            (path / "checkpoints.json").write_bytes(write_notes(notes))
             (path / "checkpoint").write_text(notes[-1])
         assert verify_export(exported).governance_size == 7  # it is a true prefix
         text = findings(exported, known=history.notes)
@@ -313,8 +310,6 @@ def resign(
 
 def rebuild(history: Any, directory: Path, tamper: Tamper) -> None:
     """Change the governance log as a ledger that colludes would: every root signed again."""
-    from tacit.server.ledger.contents import read_export
-
     contents = read_export(directory)
     entries = [GovernanceEntry.parse(e) for e in contents.logs["governance"].entries]
     tamper(entries, history.keys)
@@ -327,7 +322,7 @@ def rebuild(history: Any, directory: Path, tamper: Tamper) -> None:
         tree.append(leaf_hash(entry))
         note = sign(Checkpoint(origin, tree.size, tree.root()), history.node_key, origin)
         notes.append(note.decode())
-    (path / "checkpoints.json").write_text(json.dumps(notes))
+    (path / "checkpoints.json").write_bytes(write_notes(notes))
     (path / "checkpoint").write_text(notes[-1])
 
 
