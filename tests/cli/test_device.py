@@ -255,6 +255,17 @@ def test_the_scorer_is_written_for_a_runtime(home: Path, tmp_path: Path) -> None
     assert out.stat().st_size > 500
 
 
+@pytest.mark.parametrize("item", ["x", 5, {"id": "a"}, {"id": "a", "title": "A", "categories": "K"}])
+def test_a_catalogue_that_is_none_is_one_line(home: Path, item: object) -> None:
+    file = home / "catalogue.json"
+    file.write_text(json.dumps({"items": [item]}))
+    result = run("recommend", home)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert 'expected each item as {"id": "kettle", "title": ' in result.stderr
+    file.unlink()
+    assert "pass --catalogue FILE" in run("recommend", home).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

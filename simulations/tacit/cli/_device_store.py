@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from tacit.client import (
+    BadCatalogue,
     Catalogue,
     DeviceError,
     FileKeyProvider,
@@ -51,6 +52,8 @@ def one_line(error: DeviceError) -> click.ClickException:
     hint = ""
     if isinstance(error, StoreUnavailable) and "another process" in str(error):
         hint = "; if that is `tacit device serve`, ask through its socket or stop it first"
+    if isinstance(error, BadCatalogue) and str(error).endswith("got none"):
+        hint = "; pass --catalogue FILE, or put catalogue.json beside the store"
     return click.ClickException(f"{error}{hint}")
 
 
