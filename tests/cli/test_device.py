@@ -139,7 +139,7 @@ def test_from_an_event_to_its_reason(home: Path) -> None:
     assert "recorded" in text("shown", home, decision["id"], shown[0])
     assert read("outcome", home, decision["id"], shown[0], "Product Viewed")["recorded"]
     told = text("recommend", home, "--category", "Kitchen", "-k", "8")
-    assert "i6  Item 6  (rule" in told
+    assert re.search(r"i6  Item 6  \((rule|explore), propensity \d+%\)", told)
     assert "Garden" not in told
 
 
