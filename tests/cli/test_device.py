@@ -255,7 +255,9 @@ def test_the_scorer_is_written_for_a_runtime(home: Path, tmp_path: Path) -> None
     assert out.stat().st_size > 500
 
 
-@pytest.mark.parametrize("item", ["x", 5, {"id": "a"}, {"id": "a", "title": "A", "categories": "K"}])
+@pytest.mark.parametrize(
+    "item", ["x", 5, {"id": "a"}, {"id": "a", "title": "A", "categories": "K"}]
+)
 def test_a_catalogue_that_is_none_is_one_line(home: Path, item: object) -> None:
     file = home / "catalogue.json"
     file.write_text(json.dumps({"items": [item]}))

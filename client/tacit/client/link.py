@@ -157,7 +157,10 @@ def _event(event_id: str, record: str) -> tuple[Event, str]:
         and type(at_ms) is int
         and 0 <= at_ms < END_OF_TIME_MS
         and (value is None or (type(value) in (int, float) and math.isfinite(value)))
-        and all(isinstance(item, str) and item and is_text(item) for item in cast("tuple[Any, ...]", event.items))
+        and all(
+            isinstance(item, str) and item and is_text(item)
+            for item in cast("tuple[Any, ...]", event.items)
+        )
         and isinstance(cast(Any, event.properties), Mapping)
         and 0 < len(event_id) <= MAX_EVENT_ID
         and len(data) <= MAX_EVENT_BYTES + 6 * MAX_EVENT_ID
