@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tacit.cli._report_file import check_writable
 from tacit.cli.policy import signing_key
 from tacit.client.errors import BadFlags
 from tacit.client.flags import FlagSet, read_source, sign_flags
@@ -46,6 +47,9 @@ def check(file: Path, as_json: bool) -> None:
 @click.option("--out", type=_NEW, required=True, help="Signed flags.")
 def sign(file: Path, key_file: Path, out: Path) -> None:
     """Sign FILE with the app's policy key, the one `tacit policy sign` uses."""
+    if not key_file.exists():
+        check_writable(key_file, "--key-file")
+    check_writable(out, "--out")
     read = _read(file)
     try:
         key = signing_key(key_file)
