@@ -245,6 +245,18 @@ def test_keeping_linking_and_forgetting(home: Path, tmp_path: Path) -> None:
     assert "nothing is damaged" in text("recover", home)
 
 
+def test_a_file_that_is_no_store_is_moved_aside_only_when_it_is_meant(home: Path) -> None:
+    other = home / "letter.txt"
+    other.write_text("Dear all")
+    refused = run("recover", other, "--key", home.parent.parent / "keys" / "00003.key", input="n\n")
+    assert (refused.exit_code, "does not look like" in refused.stderr) == (1, True)
+    assert other.read_text() == "Dear all"
+    store = home / "profile.db"
+    store.write_bytes(b"\0" * 4096)
+    assert "everything refused" in text("recover", home, "--yes")
+    assert (home / "profile.db.damaged-1").read_bytes() == b"\0" * 4096
+
+
 def test_the_scorer_is_written_for_a_runtime(home: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="needs the onnx extra")
     out = tmp_path / "scorer.onnx"

@@ -64,7 +64,7 @@ def store_of(path: Path) -> Path:
         ClickException: if there is none.
     """
     store = path / PROFILE_FILE if path.is_dir() else path
-    if not store.is_file() or _head(store) != _SQLITE:
+    if not looks_like_a_store(store):
         raise click.ClickException(
             f"expected a device's store, or a directory with {PROFILE_FILE} in it, got {path}"
         )
@@ -89,6 +89,9 @@ def keys_of(store: Path, key: Path | None, passphrase: bool) -> KeyProvider:
     return FileKeyProvider(key)
 
 
-def _head(path: Path) -> bytes:
+def looks_like_a_store(path: Path) -> bool:
+    """Whether a file begins as a store does."""
+    if not path.is_file():
+        return False
     with path.open("rb") as file:
-        return file.read(len(_SQLITE))
+        return file.read(len(_SQLITE)) == _SQLITE

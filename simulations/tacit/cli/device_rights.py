@@ -105,7 +105,7 @@ def access(device: Device) -> None:
     _hand_out(device, lambda d: d.rights.access())
 
 
-@rights.command()
+@rights.command(short_help="Hand out the consent records with their proofs.")
 @of_a_device
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
 def export(device: Device, out: Path | None) -> None:
@@ -135,7 +135,7 @@ def rectify(
     _exercise(device, lambda d: d.rights.rectify(event_id, event, corrected))
 
 
-@rights.command()
+@rights.command(short_help="Erase everything, here and at the ledger.")
 @of_a_device
 @click.option("--yes", is_flag=True, help="Do not ask whether it is meant.")
 def erase(device: Device, yes: bool) -> None:

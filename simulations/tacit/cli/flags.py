@@ -41,7 +41,7 @@ def check(file: Path, as_json: bool) -> None:
         click.echo(f"{flag.name} ({flag.kind}): {shares if flag.enabled else 'off'}")
 
 
-@flags.command()
+@flags.command(short_help="Sign FILE with the app's policy key.")
 @click.argument("file", type=_FILE)
 @click.option("--key-file", type=_NEW, required=True, help="The app's policy key; made if absent.")
 @click.option("--out", type=_NEW, required=True, help="Signed flags.")
