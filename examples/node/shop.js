@@ -48,6 +48,11 @@ try {
   ]) {
     await call().catch((error) => console.log(`refused ${what}: ${error.details}`));
   }
+} catch (error) {
+  // What the device or the connection refuses is one line; anything else is a fault of this file.
+  if (error.details === undefined) throw error;
+  console.error(error.details);
+  process.exitCode = 1;
 } finally {
   device.close();
 }

@@ -56,6 +56,8 @@ def refused(result: Result, message: str, code: int = 2) -> None:
         (["--devices", "31"], "--devices: expected at most the 30 users of the data, got 31"),
         (["--rounds", "1"], "--rounds: expected at least 3 rounds, got 1"),
         (["--rounds", "-1"], "--rounds: expected a number of 0 or more, got -1"),
+        (["--rounds", "9" * 20], "--rounds: expected at most 10000, got 9"),
+        (["--devices", "9" * 20], "--devices: expected at most 100000, got 9"),
         (["--learner", "popularity", "--rounds", "2"], "--rounds: expected 1 for popularity"),
         (["--learner", "linear"], "'linear' is not one of 'spectral', 'factorization'"),
         (["--seed", "-1"], "--seed: expected a number of 0 or more, got -1"),

@@ -139,7 +139,7 @@ def test_from_an_event_to_its_reason(home: Path) -> None:
     assert "recorded" in text("shown", home, decision["id"], shown[0])
     assert read("outcome", home, decision["id"], shown[0], "Product Viewed")["recorded"]
     told = text("recommend", home, "--category", "Kitchen", "-k", "8")
-    assert "i6  Item 6  (rule" in told
+    assert re.search(r"i6  Item 6  \((rule|explore), propensity \d+%\)", told)
     assert "Garden" not in told
 
 
@@ -245,6 +245,18 @@ def test_keeping_linking_and_forgetting(home: Path, tmp_path: Path) -> None:
     assert "nothing is damaged" in text("recover", home)
 
 
+def test_a_file_that_is_no_store_is_moved_aside_only_when_it_is_meant(home: Path) -> None:
+    other = home / "letter.txt"
+    other.write_text("Dear all")
+    refused = run("recover", other, "--key", home.parent.parent / "keys" / "00003.key", input="n\n")
+    assert (refused.exit_code, "does not look like" in refused.stderr) == (1, True)
+    assert other.read_text() == "Dear all"
+    store = home / "profile.db"
+    store.write_bytes(b"\0" * 4096)
+    assert "everything refused" in text("recover", home, "--yes")
+    assert (home / "profile.db.damaged-1").read_bytes() == b"\0" * 4096
+
+
 def test_the_scorer_is_written_for_a_runtime(home: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="needs the onnx extra")
     out = tmp_path / "scorer.onnx"
@@ -253,6 +265,19 @@ def test_the_scorer_is_written_for_a_runtime(home: Path, tmp_path: Path) -> None
     install_model(home)
     assert read("export-onnx", home, "--out", out)["version"] == 3
     assert out.stat().st_size > 500
+
+
+@pytest.mark.parametrize(
+    "item", ["x", 5, {"id": "a"}, {"id": "a", "title": "A", "categories": "K"}]
+)
+def test_a_catalogue_that_is_none_is_one_line(home: Path, item: object) -> None:
+    file = home / "catalogue.json"
+    file.write_text(json.dumps({"items": [item]}))
+    result = run("recommend", home)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert 'expected each item as {"id": "kettle", "title": ' in result.stderr
+    file.unlink()
+    assert "pass --catalogue FILE" in run("recommend", home).stderr
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click import Group
 from click.testing import CliRunner, Result
 
+from tacit.cli.flags import flags
 from tacit.cli.policy import policy
 from tacit.client import Catalogue
 
@@ -91,8 +93,28 @@ def test_categories_are_looked_up_in_a_catalogue(tmp_path: Path) -> None:
     told = _run("check", path, "--draft", "--catalogue", catalogue)
     assert told.exit_code == 1
     assert "unknown-category: no: the catalogue has no category 'Tools'" in told.output
+    by_hand = {"items": [{"id": "a", "title": "A", "categories": ["Toys"]}]}  # as devices read it
+    catalogue.write_text(json.dumps(by_hand, indent=1))
+    assert _run("check", path, "--draft", "--catalogue", catalogue).output == told.output
     catalogue.write_text("{}")
     assert _run("check", path, "--catalogue", catalogue).output.startswith("Error: ")
+
+
+@pytest.mark.parametrize("command", [policy, flags], ids=["policy", "flags"])
+@pytest.mark.parametrize("option", ["--key-file", "--out"])
+def test_a_folder_that_is_not_there_is_told_before_anything_is_written(
+    tmp_path: Path, draft: Path, command: Group, option: str
+) -> None:
+    places = {
+        "--key-file": tmp_path / "k",
+        "--out": tmp_path / "out",
+        option: tmp_path / "no" / "x",
+    }
+    options = [str(part) for one in places.items() for part in one]
+    told = CliRunner().invoke(command, ["sign", str(draft), *options])
+    assert told.exit_code == 2
+    assert f"'{option}': expected a file in an existing folder" in told.output
+    assert sorted(tmp_path.iterdir()) == [draft]
 
 
 def test_a_faulty_policy_is_not_signed_and_nothing_is_written(tmp_path: Path) -> None:

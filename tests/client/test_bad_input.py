@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -31,6 +31,7 @@ from tacit.client import (
 from tacit.client.decide import BadModel
 from tacit.client.decide.released import read_model
 from tacit.client.guardrails import GuardrailPolicy, Rule, sign_policy
+from tacit.client.ingest import END_OF_TIME_MS
 from tacit.privacy.signals import SIGNALS
 from tacit.privacy.signatures import SigningKey
 
@@ -105,6 +106,29 @@ def test_a_clock_that_goes_backwards_loses_and_repeats_nothing(shop: Any) -> Non
 def _track_at(shop: Any, ts: int) -> None:
     with shop.open() as pz:
         pz.track("Page Viewed", {"name": "home"}, ts=ts)
+
+
+@pytest.mark.parametrize("unit", [10**3, 10**6], ids=["microseconds", "nanoseconds"])
+def test_a_time_in_another_unit_is_refused_before_it_spoils_the_profile(
+    shop: Any, device: Personalizer, unit: int
+) -> None:
+    """Such a time has no date, so every later look at features and at the export would fail."""
+    said = "expected Unix milliseconds, got a time after year 9998"
+    late = shop.clock.now_ms * unit
+    _refused(BadEvent, said, lambda: device.track("Product Viewed", {"product_id": "i0"}, ts=late))
+    _refused(BadEvent, "an integer", lambda: device.track("Product Viewed", ts=cast(Any, 1.5)))
+    assert device.state().events == 0
+    device.identify({"time_zone": "Pacific/Kiritimati"})
+    device.track("Product Viewed", {"product_id": "i0"}, ts=END_OF_TIME_MS - 1)
+    assert device.state().events == 1
+    device.rights.access()
+
+
+def test_text_that_is_no_unicode_is_refused(device: Personalizer) -> None:
+    viewed = partial(device.track, "Product Viewed")
+    _refused(BadEvent, "well-formed Unicode", lambda: viewed({"product_id": "\ud800"}))
+    _refused(BadEvent, "Unicode", lambda: viewed({"product_id": "i0"}, event_id="\ud800"))
+    assert device.state().events == 0
 
 
 def test_nan_weights_are_refused_wherever_a_number_comes_in(

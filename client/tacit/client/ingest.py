@@ -12,6 +12,8 @@ from tacit.privacy.errors import BadDocument
 from tacit.privacy.signals import EVENT_SIGNALS, Sensitivity, signal_of_event
 
 MAX_EVENT_BYTES = 16_384
+# Year 9999 begins: every zone has a date for what comes before. What comes after is another unit.
+END_OF_TIME_MS = 253_370_764_800_000
 _ITEM_KEYS = ("product_id", "item_id")
 _VALUE_KEYS = ("value", "rating")
 
@@ -33,7 +35,7 @@ def read_event(
 
     Raises:
         UnknownEvent: if the name stands for no signal of the catalogue.
-        BadEvent: if the signal must never be recorded, or a property cannot be used.
+        BadEvent: if the signal must never be recorded, or the time or a property cannot be used.
     """
     try:
         found = signal_of_event(name)
@@ -44,8 +46,7 @@ def read_event(
         ) from None
     if found.sensitivity is Sensitivity.PROHIBITED:
         raise BadEvent(f"signal {found.name!r} is prohibited and never recorded")
-    if recorded_at_ms < 0:
-        raise BadEvent("ts: expected Unix milliseconds, got a negative number")
+    check_time(recorded_at_ms)
     rest = dict(properties)
     event = Event(
         name=name,
@@ -63,6 +64,29 @@ def read_event(
     if size > MAX_EVENT_BYTES:
         raise BadEvent(f"expected an event of at most {MAX_EVENT_BYTES} bytes, got {size}")
     return event
+
+
+def check_time(recorded_at_ms: object) -> None:
+    """Refuse what is no time in Unix milliseconds: one that has no date would fail every reader.
+
+    Raises:
+        BadEvent: if it is no integer, negative, or later than year 9998.
+    """
+    if type(recorded_at_ms) is not int:
+        raise BadEvent("ts: expected Unix milliseconds, an integer")
+    if recorded_at_ms < 0:
+        raise BadEvent("ts: expected Unix milliseconds, got a negative number")
+    if recorded_at_ms >= END_OF_TIME_MS:
+        raise BadEvent("ts: expected Unix milliseconds, got a time after year 9998: another unit?")
+
+
+def is_text(value: str) -> bool:
+    """Whether a string is well-formed Unicode; a lone surrogate cannot be stored or handed out."""
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _items(properties: dict[str, object]) -> tuple[str, ...]:
@@ -84,8 +108,8 @@ def _items(properties: dict[str, object]) -> tuple[str, ...]:
 
 
 def _item_id(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise BadEvent("product_id: expected a string that is not empty")
+    if not isinstance(value, str) or not value or not is_text(value):
+        raise BadEvent("product_id: expected a string that is not empty, of well-formed Unicode")
     return value
 
 

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from tacit.client.errors import ExportRefused, StoreDamaged
 from tacit.client.events import MAX_EVENT_ID, Event, EventLog
-from tacit.client.ingest import MAX_EVENT_BYTES
+from tacit.client.ingest import END_OF_TIME_MS, MAX_EVENT_BYTES, is_text
 from tacit.client.suppressions import Suppressed, Suppressions
 from tacit.privacy.errors import BadDocument
 from tacit.privacy.signals import SIGNALS, Sensitivity, signal_of_event
@@ -155,9 +155,12 @@ def _event(event_id: str, record: str) -> tuple[Event, str]:
         known.name == signal
         and known.sensitivity is not Sensitivity.PROHIBITED
         and type(at_ms) is int
-        and at_ms >= 0
+        and 0 <= at_ms < END_OF_TIME_MS
         and (value is None or (type(value) in (int, float) and math.isfinite(value)))
-        and all(isinstance(item, str) and item for item in cast("tuple[Any, ...]", event.items))
+        and all(
+            isinstance(item, str) and item and is_text(item)
+            for item in cast("tuple[Any, ...]", event.items)
+        )
         and isinstance(cast(Any, event.properties), Mapping)
         and 0 < len(event_id) <= MAX_EVENT_ID
         and len(data) <= MAX_EVENT_BYTES + 6 * MAX_EVENT_ID

@@ -10,7 +10,7 @@ from tacit.client.decision import Ack
 from tacit.client.errors import BadEvent
 from tacit.client.events import MAX_EVENT_ID, Event
 from tacit.client.guardrails.kinds import CHANNELS
-from tacit.client.ingest import read_event
+from tacit.client.ingest import is_text, read_event
 from tacit.client.parts import Parts
 
 _SUPPRESSIBLE = {"item": "items", "category": "categories", "channel": "channels"}
@@ -39,7 +39,7 @@ class Observing(Parts):
 
         Raises:
             UnknownEvent: if the event stands for no signal of the catalogue.
-            BadEvent: if a property cannot be used.
+            BadEvent: if the time, the id or a property cannot be used.
         """
         return self.track_all([(event, properties or {}, event_id, ts)])[0]
 
@@ -55,8 +55,8 @@ class Observing(Parts):
         acks: list[Ack] = []
         for name, properties, event_id, ts in events:
             known_as = os.urandom(16).hex() if event_id is None else event_id
-            if not 0 < len(known_as) <= MAX_EVENT_ID:
-                raise BadEvent(f"event_id: expected 1 to {MAX_EVENT_ID} characters")
+            if not 0 < len(known_as) <= MAX_EVENT_ID or not is_text(known_as):
+                raise BadEvent(f"event_id: expected 1 to {MAX_EVENT_ID} Unicode characters")
             at_ms = now_ms if ts is None else ts
             event, attention = split(read_event(name, properties, at_ms, known_as))
             if event.signal in permitted:

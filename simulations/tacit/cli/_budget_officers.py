@@ -34,7 +34,7 @@ _CHANGE = click.argument("change")
 _REASON = click.option("--reason", required=True, help="One line for the record.")
 
 
-@click.command()
+@click.command(short_help="Make an officer's key in FILE.")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--name", required=True, help="What the ledger is to call you.")
 @click.option("--person", help="Who you are, where you hold several keys. Default: NAME.")

@@ -11,6 +11,10 @@ import click
 
 from tacit.client import Catalogue, DeviceError
 
+_EXPECTED = (
+    'expected each item as {"id": "kettle", "title": "Copper kettle", "categories": ["Kitchen"]}'
+)
+
 
 def read_catalogue(path: Path) -> Catalogue:
     """Read `{"items": [{"id": …, "title": …, "categories": [...]}, …]}`, in any spelling of JSON.
@@ -30,7 +34,7 @@ def read_catalogue(path: Path) -> Catalogue:
     try:
         return Catalogue.build(_row(item) for item in cast(list[object], items))
     except (DeviceError, KeyError, TypeError) as error:
-        told = error if isinstance(error, DeviceError) else "items need an id and a title"
+        told = error if isinstance(error, DeviceError) else _EXPECTED
         raise click.ClickException(f"{path}: {told}") from None
 
 
@@ -39,8 +43,12 @@ def _is_map(value: object) -> bool:
 
 
 def _row(item: object) -> tuple[str, str, Sequence[str]]:
+    if not _is_map(item):
+        raise TypeError
     fields = cast(Mapping[str, object], item)
     categories = fields.get("categories", [])
+    if not isinstance(categories, list):
+        raise TypeError
     texts = [fields["id"], fields["title"], *cast(Sequence[object], categories)]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from tacit.client import (
+    BadCatalogue,
     Catalogue,
     DeviceError,
     FileKeyProvider,
@@ -51,6 +52,8 @@ def one_line(error: DeviceError) -> click.ClickException:
     hint = ""
     if isinstance(error, StoreUnavailable) and "another process" in str(error):
         hint = "; if that is `tacit device serve`, ask through its socket or stop it first"
+    if isinstance(error, BadCatalogue) and str(error).endswith("got none"):
+        hint = "; pass --catalogue FILE, or put catalogue.json beside the store"
     return click.ClickException(f"{error}{hint}")
 
 
@@ -61,7 +64,7 @@ def store_of(path: Path) -> Path:
         ClickException: if there is none.
     """
     store = path / PROFILE_FILE if path.is_dir() else path
-    if not store.is_file() or _head(store) != _SQLITE:
+    if not looks_like_a_store(store):
         raise click.ClickException(
             f"expected a device's store, or a directory with {PROFILE_FILE} in it, got {path}"
         )
@@ -86,6 +89,9 @@ def keys_of(store: Path, key: Path | None, passphrase: bool) -> KeyProvider:
     return FileKeyProvider(key)
 
 
-def _head(path: Path) -> bytes:
+def looks_like_a_store(path: Path) -> bool:
+    """Whether a file begins as a store does."""
+    if not path.is_file():
+        return False
     with path.open("rb") as file:
-        return file.read(len(_SQLITE))
+        return file.read(len(_SQLITE)) == _SQLITE

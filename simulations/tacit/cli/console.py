@@ -114,7 +114,7 @@ def serve_console(
         raise click.ClickException(str(error)) from None
 
 
-@console.command()
+@console.command(short_help="Make a one-time link for NAME.")
 @_STATE
 @click.argument("name")
 @click.option("--role", type=click.Choice([str(role) for role in Role]), help="For a new account.")
@@ -136,7 +136,7 @@ def invite(state: Path, name: str, role: str | None, directory: Path | None) -> 
     click.echo("Open it at the console's address within 30 minutes; it works once.", err=True)
 
 
-@console.command()
+@console.command(short_help="Verify the access log, and print its head.")
 @_STATE
 @click.option("--known", metavar="SEQUENCE:HASH", help="A head from before, to be contained.")
 @_DIRECTORY

@@ -18,7 +18,8 @@ def _tell(opened: Personalizer, out_of_stock: tuple[str, ...], time_zone: str | 
 
 def _lines(decision: Decision) -> list[str]:
     lines = [
-        f"{place:3}  {item.item_id}  {item.title}  ({item.source}, {item.propensity:.0%})"
+        f"{place:3}  {item.item_id}  {item.title}"
+        f"  ({item.source}, propensity {item.propensity:.0%})"
         + (f"\n     {item.reasons[0]}" if item.reasons else "")
         for place, item in enumerate(decision.items, 1)
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tacit.cli._device_options import Device, of_a_device
-from tacit.cli._device_store import PROFILE_FILE, keys_of, one_line
+from tacit.cli._device_store import PROFILE_FILE, keys_of, looks_like_a_store, one_line
 from tacit.cli._report_file import check_writable
 from tacit.client import DeviceError, PassphraseKeyProvider, Personalizer
 
@@ -91,12 +91,20 @@ def rotate_keys(device: Device, new_passphrase: bool) -> None:
 
 @click.command()
 @of_a_device
-def recover(device: Device) -> None:
+@click.option("--yes", is_flag=True, help="Do not ask about a file that does not look like one.")
+def recover(device: Device, yes: bool) -> None:
     """Save what a damaged store still holds in a new one; the damaged one is moved aside."""
-    # Not `device.store`: a damaged file need not look like one.
+    # Not `device.store`: a damaged file need not look like one. Neither does a mistyped path.
     place = device.path / PROFILE_FILE if device.path.is_dir() else device.path
+    keys = keys_of(place, device.key, device.passphrase)
+    if place.is_file() and not yes and not looks_like_a_store(place):
+        click.confirm(
+            f"{place} does not look like a device's store: move it aside, and begin a new one?",
+            abort=True,
+            err=True,
+        )
     try:
-        found = Personalizer.recover(place, keys_of(place, device.key, device.passphrase))
+        found = Personalizer.recover(place, keys)
     except DeviceError as error:
         raise one_line(error) from None
     if found is None:

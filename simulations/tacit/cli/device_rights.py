@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tacit.cli._device_options import Device, of_a_device
-from tacit.cli._report_file import check_writable
+from tacit.cli._report_file import check_writable, write_whole
 from tacit.client.personalizer import Personalizer
 from tacit.client.retrainings import labels
 from tacit.client.rights import HandedOut
@@ -105,7 +105,7 @@ def access(device: Device) -> None:
     _hand_out(device, lambda d: d.rights.access())
 
 
-@rights.command()
+@rights.command(short_help="Hand out the consent records with their proofs.")
 @of_a_device
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
 def export(device: Device, out: Path | None) -> None:
@@ -135,7 +135,7 @@ def rectify(
     _exercise(device, lambda d: d.rights.rectify(event_id, event, corrected))
 
 
-@rights.command()
+@rights.command(short_help="Erase everything, here and at the ledger.")
 @of_a_device
 @click.option("--yes", is_flag=True, help="Do not ask whether it is meant.")
 def erase(device: Device, yes: bool) -> None:
@@ -203,10 +203,7 @@ def _hand_out(
         click.echo(text)
         _print(handed.receipt, err=True)
         return
-    try:
-        out.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise click.ClickException(f"{out}: cannot be written ({error.strerror})") from None
+    write_whole(out, (text + "\n").encode())
     if device.as_json:
         click.echo(json.dumps(_document(handed.receipt), indent=2))
     else:

@@ -20,7 +20,7 @@ def guardrails() -> None:
     """Install the app's signed guardrails (`tacit policy sign`); show those in force."""
 
 
-@guardrails.command("install")
+@guardrails.command("install", short_help="Verify FILE and install it.")
 @of_a_device
 @click.argument("file", type=_FILE)
 @_KEY
@@ -46,7 +46,7 @@ def flags() -> None:
     """Install the app's signed flags (`tacit flags sign`); opt out of them."""
 
 
-@flags.command("install")
+@flags.command("install", short_help="Verify FILE and install it.")
 @of_a_device
 @click.argument("file", type=_FILE)
 @_KEY
@@ -57,7 +57,7 @@ def install_flags(device: Device, file: Path, policy_key: str) -> None:
     device.say(held.to_json(), [f"version {held.version} of {held.app}: {len(held.flags)} flags"])
 
 
-@flags.command("opt-out")
+@flags.command("opt-out", short_help="Opt the person out of FLAG, or of all.")
 @of_a_device
 @click.argument("flag", default="*")
 @click.option("--in", "again", is_flag=True, help="Opt in again.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tacit.cli._report_file import check_writable
 from tacit.cli.policy import signing_key
 from tacit.client.errors import BadFlags
 from tacit.client.flags import FlagSet, read_source, sign_flags
@@ -40,12 +41,15 @@ def check(file: Path, as_json: bool) -> None:
         click.echo(f"{flag.name} ({flag.kind}): {shares if flag.enabled else 'off'}")
 
 
-@flags.command()
+@flags.command(short_help="Sign FILE with the app's policy key.")
 @click.argument("file", type=_FILE)
 @click.option("--key-file", type=_NEW, required=True, help="The app's policy key; made if absent.")
 @click.option("--out", type=_NEW, required=True, help="Signed flags.")
 def sign(file: Path, key_file: Path, out: Path) -> None:
     """Sign FILE with the app's policy key, the one `tacit policy sign` uses."""
+    if not key_file.exists():
+        check_writable(key_file, "--key-file")
+    check_writable(out, "--out")
     read = _read(file)
     try:
         key = signing_key(key_file)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from tacit.client.catalogue import Catalogue
+from tacit.cli._catalogue_file import read_catalogue
+from tacit.cli._report_file import check_writable
 from tacit.client.errors import DeviceError
 from tacit.client.guardrails.default import DEFAULT_GUARDRAILS
 from tacit.client.guardrails.document import GuardrailPolicy, read_json
@@ -38,12 +39,7 @@ def check(
 ) -> None:
     """Find unknown fields, contradictions, rules that never fire, unknown names, no signature."""
     key = None if key_hex is None else _key(key_hex, "--key")
-    try:
-        catalogue = None
-        if catalogue_file is not None:
-            catalogue = Catalogue.from_bytes(catalogue_file.read_bytes())
-    except DeviceError as error:
-        raise click.ClickException(f"{catalogue_file}: {error}") from None
+    catalogue = None if catalogue_file is None else read_catalogue(catalogue_file)
     findings = lint(file.read_bytes(), public_key=key, catalogue=catalogue)
     if draft:
         findings = [one for one in findings if one.code != "unsigned"]
@@ -68,6 +64,9 @@ def check(
 )
 def sign(file: Path, key_file: Path, out: Path) -> None:
     """Sign FILE, once it has no finding but that it is not signed."""
+    if not key_file.exists():
+        check_writable(key_file, "--key-file")
+    check_writable(out, "--out")
     findings = [one for one in lint(file.read_bytes()) if one.code != "unsigned"]
     if findings:
         _print(file, findings)

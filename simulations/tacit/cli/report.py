@@ -43,7 +43,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 @click.group()
 def report() -> None:
-    r"""Make reports for a regulator from a ledger: nothing in them is typed by hand.
+    """Make reports for a regulator from a ledger: nothing in them is typed by hand.
 
     DIR is an exported ledger, a ledger node's state directory or database, or a demo's state. It
     is verified whole first, as `tacit ledger verify` does, and a ledger that does not hold
@@ -56,7 +56,7 @@ def report() -> None:
     The same ledger and the same --date give the same files. HTML pages stand alone: no script, no
     file beside them, no network. PDFs are tagged for screen readers and made to be archived
     (PDF/A-2a, PDF/UA-1).
-    """
+    """  # noqa: D301 - click keeps the lines of a paragraph that begins with a backspace
 
 
 def _report_options(command: _Command) -> _Command:

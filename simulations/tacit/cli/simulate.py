@@ -76,7 +76,7 @@ _RANKING_OPTIONS = (
     "(consent-only, which takes no --epsilon). For spectral, factorization and popularity.",
 )
 @click.option("--delta", type=float, help="Default: the smaller of 1e-5 and 0.1 / users.")
-@click.option("--rounds", type=click.IntRange(min=1), help="Default: the learner's rule.")
+@click.option("--rounds", type=click.IntRange(1, 10_000), help="Default: the learner's rule.")
 @click.option(
     "--split",
     "kind",

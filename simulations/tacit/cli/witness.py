@@ -16,7 +16,7 @@ _KEY_FILE = "witness.key"
 _STATE_FILE = "witness.sqlite"
 
 
-@click.command()
+@click.command(short_help="Run a witness, until Ctrl-C.")
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--name", required=True, help="Your key name, such as witness.example/w1.")
 @click.option(

@@ -14,6 +14,10 @@ from tacit.simulations.errors import BadExperiment
 DEFAULT_DEVICES = 400
 SHORT_DEVICES = 40
 MIN_DEVICES = 20
+MAX_DEVICES = 100_000
+"""More would fill this machine's memory and disk before a round began."""
+MAX_ROUNDS = 10_000
+"""What a task may have."""
 LEARNERS = ("spectral", "factorization", "popularity")
 """Learners that rank items; `linear` predicts, and has no ranking to show."""
 _FILE = "demo.json"
@@ -59,9 +63,13 @@ class DemoOptions:
             raise BadExperiment(f"--rounds: expected 1 for popularity, got {self.rounds}")
         if self.devices and self.devices < MIN_DEVICES:
             raise BadExperiment(f"--devices: expected at least {MIN_DEVICES}, got {self.devices}")
+        if self.devices > MAX_DEVICES:
+            raise BadExperiment(f"--devices: expected at most {MAX_DEVICES}, got {self.devices}")
         for name, value in (("--rounds", self.rounds), ("--seed", self.seed)):
             if value < 0:
                 raise BadExperiment(f"{name}: expected a number of 0 or more, got {value}")
+        if self.rounds > MAX_ROUNDS:
+            raise BadExperiment(f"--rounds: expected at most {MAX_ROUNDS}, got {self.rounds}")
         if self.short and self.devices > SHORT_DEVICES:
             raise BadExperiment(
                 f"--short: expected at most {SHORT_DEVICES} devices, got --devices {self.devices}; "
