@@ -134,7 +134,7 @@ class ConsentStore:
 
         def open_event(wrapped: bytes, device_id: str, sequence: int, sealed: bytes) -> bytes:
             key = AESGCM(self._unwrap(wrapped, device_id))
-            return _open(key, sealed, _label(device_id, sequence))
+            return b"".join(_parts(_open(key, sealed, _label(device_id, sequence))))
 
         with self._logs.database.reading() as connection:
             check_consents_follow_log(connection, open_event)
