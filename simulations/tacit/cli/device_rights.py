@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -203,14 +204,24 @@ def _hand_out(
         click.echo(text)
         _print(handed.receipt, err=True)
         return
-    try:
-        out.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise click.ClickException(f"{out}: cannot be written ({error.strerror})") from None
+    _write_private(out, text + "\n")
     if device.as_json:
         click.echo(json.dumps(_document(handed.receipt), indent=2))
     else:
         _print(handed.receipt)
+
+
+def _write_private(out: Path, text: str) -> None:
+    """Write what is about a person so that only its owner can read it, whole or not at all."""
+    unfinished = out.with_name(out.name + ".part")
+    try:
+        unfinished.unlink(missing_ok=True)
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        unfinished.replace(out)
+    except OSError as error:
+        raise click.ClickException(f"{out}: cannot be written ({error.strerror})") from None
 
 
 def _print(receipt: RightsReceipt, *, err: bool = False) -> None:
