@@ -28,7 +28,7 @@ from tacit.server.errors import (
     PermissionDenied,
     VerificationFailed,
 )
-from tacit.server.ledger import consent
+from tacit.server.ledger import consent_rows
 from tacit.v1 import ledger_pb2
 
 
@@ -456,7 +456,7 @@ def test_an_announcement_that_shares_its_commit_with_a_consent_verifies(
     """The announcement names size and root of one and the same consent log."""
     shop.erased(shop.train("t1"))
     node, device = shop.deployment.node, shop.deployment.device()
-    inside, written = threading.Event(), consent.write_links
+    inside, written = threading.Event(), consent_rows.write_links
 
     def held_up(*arguments: Any) -> None:
         written(*arguments)
@@ -464,7 +464,7 @@ def test_an_announcement_that_shares_its_commit_with_a_consent_verifies(
         while not node.database._group._waiting:
             assert thread.is_alive()
 
-    monkeypatch.setattr(consent, "write_links", held_up)
+    monkeypatch.setattr("tacit.server.ledger.consent.write_links", held_up)
     thread = threading.Thread(target=lambda: device.append(device.event()))
     thread.start()
     assert inside.wait(30)
