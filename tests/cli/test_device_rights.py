@@ -57,6 +57,8 @@ def test_rights(home: Path, tmp_path: Path) -> None:
     exported = tmp_path / "export.json"
     result = run("rights", "export", home, "--out", exported)
     assert "1 consent records exported" in result.output
+    assert exported.stat().st_mode & 0o777 == 0o600  # whatever the umask
+    assert [one.name for one in tmp_path.glob("export*")] == ["export.json"]
     record = json.loads(exported.read_text())["records"][0]
     assert record["events"][0]["event_state"] == "dpv:ConsentGiven"
     read("rights", "rectify", home, "v1", "--event", "Product Rated", "--properties",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tacit.client import (
     StoreDamaged,
     StoreUnavailable,
 )
+from tacit.client.erasure import erase_keeping
 
 PAGE = 4096
 
@@ -250,3 +252,58 @@ def test_a_kill_during_recovery_is_finished_by_running_it_again(
         assert pz.consents.permitted("learn", shop.clock.now_ms) == {"product_view"}
     assert {p.name for p in shop.folder.glob("p.db.*")} >= {recovered.moved_to.name}
     assert not list(shop.folder.glob("*.recovering*"))
+
+
+def _recovered(shop: Any) -> None:
+    """Leave a copy as a recovery does, and one of a recovery that was killed while it read."""
+    _make(shop)
+    _execute(shop, "UPDATE events SET sealed = zeroblob(90) WHERE sequence = 7")
+    moved_to = _recover(shop).moved_to
+    shutil.copyfile(moved_to, moved_to.with_name(moved_to.name + ".reading"))
+
+
+def _names(shop: Any) -> set[str]:
+    return {one.name for one in shop.folder.iterdir() if one.name.startswith("p.db")}
+
+
+def _forget(pz: Personalizer) -> None:
+    pz.forget(all=True)
+
+
+def _rotate(pz: Personalizer) -> None:
+    pz.rotate_keys()
+
+
+def _erase(pz: Personalizer) -> None:
+    erase_keeping(pz.store, {})
+
+
+@pytest.mark.parametrize("verb", [_forget, _rotate, _erase])
+def test_no_copy_keeps_what_was_erased_or_its_key(
+    shop: Any, verb: Callable[[Personalizer], None]
+) -> None:
+    _recovered(shop)
+    other = shop.folder / "p.db.damaged-goods"  # the app's own
+    other.write_bytes(b"mine")
+    with shop.open() as pz:
+        assert {"p.db.damaged-1", "p.db.damaged-1.reading"} <= _names(shop)
+        verb(pz)
+    assert _names(shop) == {"p.db", other.name}
+
+
+def test_a_kill_before_the_copies_are_gone_is_made_good(
+    shop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _recovered(shop)
+
+    def killed(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, shop.open() as pz:
+        patch.setattr("tacit.client.store.destroy_copies", killed)
+        with pytest.raises(KeyboardInterrupt):
+            pz.forget(all=True)
+    assert "p.db.damaged-1" in _names(shop)
+    with shop.open() as pz:
+        assert pz.events.count() == 0
+        assert {one for one in _names(shop) if "damaged" in one} == set()

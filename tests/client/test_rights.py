@@ -192,6 +192,43 @@ def test_erasure_leaves_no_old_key_and_no_old_row(tmp_path: Path, pz: Personaliz
         assert not [one for one in held if one in content], path
 
 
+def test_an_erasure_that_waits_for_the_ledger_leaves_no_old_row_and_no_copy(
+    tmp_path: Path, pz: Personalizer
+) -> None:
+    pz.enrolled("people")
+    pz.recommend()
+    pz.store.checkpoint()
+    copy = tmp_path / "p.db.damaged-1"
+    copy.write_bytes((tmp_path / "p.db").read_bytes())
+    with pz.store.reading() as connection:
+        held = [row[0] for row in connection.execute("SELECT sealed FROM events")]
+        held += [row[0] for row in connection.execute("SELECT sealed FROM decisions")]
+    assert all(one in copy.read_bytes() for one in held)
+    assert pz.rights.erase().pending
+    assert not copy.exists()
+    for path in (one for one in tmp_path.iterdir() if one.name.startswith("p.db")):
+        content = path.read_bytes()
+        assert not [one for one in held if one in content], path
+
+
+def test_no_kill_leaves_a_receipt_of_an_erasure_that_nobody_asks_the_ledger_for(
+    pz: Personalizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pz.enrolled("people")
+    put, written = pz.facts.put, list[str]()
+
+    def killed_later(name: str, content: bytes) -> None:
+        put(name, content)
+        written.append(name)
+        if pz.rights.receipts():  # from here on the person reads that they were erased
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pz.facts, "put", killed_later)
+    with pytest.raises(KeyboardInterrupt):
+        pz.rights.erase()
+    assert pz.rights.erasure_pending
+
+
 def test_an_export_is_an_iso_27560_record_in_dpv_terms(pz: Personalizer) -> None:
     pz.rights.withdraw("learn")
     pz.consent("measure", ["rating"], True, gpc=True)

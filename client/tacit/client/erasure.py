@@ -1,9 +1,10 @@
 """Erasure: destroy the data key, then look for it on the disk.
 
-Deleting a row leaves its bytes in the write-ahead log until the log is cut, so erasure has three
+Deleting a row leaves its bytes in the write-ahead log until the log is cut, so erasure has four
 steps, any of which may be the last before a kill: (1) one transaction empties every table and
 notes that erasure is under way; (2) the log is moved into the database and cut; (3) the files are
-searched for the wrapped key. `Store.open` does (2) again when it finds the note of (1).
+searched for the wrapped key; (4) copies that recoveries left are destroyed. `Store.open` does (2)
+and (4) again when it finds the note of (1).
 Without its data key every record that a disk may still hold in unused blocks is noise.
 """
 

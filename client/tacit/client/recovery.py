@@ -1,6 +1,7 @@
 """Recovery: a damaged store is moved aside, and what still opens goes on in its place.
 
-Nothing is thrown away: the damaged files stay beside the store as they were found. Single events
+Nothing is thrown away: the damaged files stay beside the store as they were found, until everything
+is forgotten or erased or the keys are rotated (`damaged_copies`). Single events
 and decisions may be lost alone. Keys, facts, consents and rounds are whole or nothing, for a device
 that lost one of its refusals or rounds would break a promise without knowing; then the device
 starts anew, under a new identity, and what it no longer knows to be permitted counts as refused.
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from tacit.client.consents import BASIC_SIGNALS, ConsentLog
+from tacit.client.damaged_copies import free_name, sync_folder
 from tacit.client.errors import DeviceError, StoreDamaged, StoreUnavailable
 from tacit.client.events import EventLog
 from tacit.client.facts import Facts
@@ -44,7 +46,8 @@ class Recovered:
     """What a recovery did.
 
     Attributes:
-        moved_to: where the damaged store is now.
+        moved_to: where the damaged store is now. It is not swept, and what is forgotten stays in it
+            until it is deleted: by hand, by `forget(all)`, `rights.erase` or `rotate_keys`.
         started_anew: whether the device is a new one that has everything refused.
         kept: events and records of decisions that go on.
         lost: those that could be reached and did not open; what could not be reached is not known.
@@ -85,7 +88,7 @@ def recover(path: Path, keys: KeyProvider, terms: ConsentTerms, now_ms: int) -> 
                 return None
     except StoreDamaged:
         _refuse_foreign(path)
-    moved_to = _free_name(path)
+    moved_to = free_name(path)
     try:
         _copy(path, moved_to)
         _remove(work)
@@ -107,7 +110,7 @@ def _finish(path: Path, work: Path, recovered: Recovered) -> Recovered:
         for suffix in _SIDE_FILES:
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         os.replace(work, path)
-        _sync(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise StoreUnavailable(f"{path}: run recovery again ({error})") from None
     return recovered
@@ -122,7 +125,7 @@ def _write_note(path: Path, recovered: Recovered) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(note, path)
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def _read_note(path: Path) -> Recovered | None:
@@ -264,24 +267,9 @@ def _copy(path: Path, to: Path) -> None:
             copy.chmod(0o600)
             with copy.open("rb") as file:
                 os.fsync(file.fileno())
-    _sync(to.parent)
+    sync_folder(to.parent)
 
 
 def _remove(path: Path) -> None:
     for suffix in ("", *_SIDE_FILES):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-
-def _free_name(path: Path) -> Path:
-    number = 1
-    while (found := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
-    return found
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from tacit.client.consent_record import consent_records
 from tacit.client.consents import BASIC_SIGNALS
+from tacit.client.damaged_copies import destroy_copies
 from tacit.client.erasure import erase_keeping
 from tacit.client.errors import BadEvent, ReceiptRefused
 from tacit.client.events import Event
@@ -197,10 +198,10 @@ class Rights:
             receipt = self._keep("erase", "everything on this device erased; no ledger knew of it")
             self._purge({})
             return receipt
-        receipt = self._keep("erase", "events and models erased on this device")
-        receipt = replace(receipt, pending=True)
-        device.rights_log.put(receipt)
-        return receipt
+        device.store.checkpoint()
+        destroy_copies(device.store.path)
+        # Pending from the first byte of it: no kill may leave one that nobody asks the ledger for.
+        return self._keep("erase", "events and models erased on this device", pending=True)
 
     @property
     def erasure_pending(self) -> bool:
@@ -305,14 +306,20 @@ class Rights:
         return HandedOut(document, self._keep(verb, summary, sha256=digest))
 
     def _keep(
-        self, verb: str, summary: str, consents: tuple[int, ...] = (), sha256: str = ""
+        self,
+        verb: str,
+        summary: str,
+        consents: tuple[int, ...] = (),
+        sha256: str = "",
+        *,
+        pending: bool = False,
     ) -> RightsReceipt:
         return self._device.rights_log.add(
             RightsReceipt(
                 number=0,
                 verb=verb,
                 at_ms=self._device.clock_ms(),
-                pending=bool(consents),
+                pending=pending or bool(consents),
                 summary=summary,
                 consents=consents,
                 sha256=sha256,

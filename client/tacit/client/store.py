@@ -23,6 +23,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Self
 
+from tacit.client.damaged_copies import destroy_copies
 from tacit.client.errors import StoreClosed, StoreDamaged, StoreUnavailable
 from tacit.client.keys import KEY_BYTES, KeyProvider
 from tacit.client.migration import FORMAT, steps_from
@@ -190,8 +191,12 @@ class Store:
             return None if row is None else int(row[0])
 
     def end_erasure(self) -> None:
-        """Cut the write-ahead log after an erasure, then drop the note that one is under way."""
+        """Cut the write-ahead log after an erasure, then drop the note that one is under way.
+
+        Copies of the store that recoveries left are destroyed with it: they hold the erased keys.
+        """
         self.checkpoint()
+        destroy_copies(self.path)
         with self.power_safe() as connection:
             self.set_meta(connection, ERASING, 0)
 

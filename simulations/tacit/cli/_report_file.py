@@ -44,7 +44,7 @@ def write_report(path: pathlib.Path, report: Mapping[str, object]) -> None:
     write_whole(path, (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def write_whole(path: pathlib.Path, content: bytes) -> None:
+def write_whole(path: pathlib.Path, content: bytes, *, mode: int = 0o666) -> None:
     """Write a file; a reader finds the old one or the whole new one.
 
     Raises:
@@ -56,7 +56,7 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
             return
         beside = path.resolve().with_name(f".{path.name}.{os.getpid()}")
         try:
-            write_durably(path.resolve(), content, temporary=beside, mode=0o666)
+            write_durably(path.resolve(), content, temporary=beside, mode=mode)
         finally:
             beside.unlink(missing_ok=True)
     except OSError as error:

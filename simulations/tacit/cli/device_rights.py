@@ -203,7 +203,8 @@ def _hand_out(
         click.echo(text)
         _print(handed.receipt, err=True)
         return
-    write_whole(out, (text + "\n").encode())
+    # About a person: for its owner alone.
+    write_whole(out, (text + "\n").encode(), mode=0o600)
     if device.as_json:
         click.echo(json.dumps(_document(handed.receipt), indent=2))
     else:

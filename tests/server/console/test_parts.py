@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tacit.privacy.signatures import SigningKey
 from tacit.server.budget.statement import account_statements
 from tacit.server.console.burn_down import HEIGHT, WIDTH, burn_down
-from tacit.server.console.consent_coverage import STEP, Count
+from tacit.server.console.consent_coverage import STEP, Count, coverage_of
 from tacit.server.console.errors import BadForm
 from tacit.server.console.officer_keys import open_key, parse_key, seal_key
 from tacit.server.console.roles import PERMISSIONS, Permission, Role
@@ -30,6 +30,13 @@ def test_a_count_is_told_in_tens_and_a_small_one_not_at_all(exact: int) -> None:
     assert told.at_least % STEP == 0
     assert told.at_least <= exact < told.at_least + STEP
     assert str(told) == "fewer than 10" or exact >= STEP
+
+
+def test_the_first_who_permits_a_rare_signal_changes_nothing_that_is_told() -> None:
+    many = [("learn", "rating", 12)]
+    before = coverage_of(60, many)
+    assert before.by_signal == {("learn", "rating"): Count(10)}
+    assert coverage_of(60, [*many, ("decide", "precise_location", 1)]) == before
 
 
 def test_a_key_opens_with_its_password_and_for_its_owner_alone() -> None:

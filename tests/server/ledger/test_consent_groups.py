@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, event
 
 from tacit.privacy.errors import RollbackDetected
 from tacit.privacy.receipt import Receipt, verify_receipt
-from tacit.server.errors import Unauthenticated
+from tacit.server.errors import FailedPrecondition, Unauthenticated
 from tacit.server.ledger.admission import admission_states
 
 DEVICES = 12
@@ -158,3 +159,16 @@ def test_what_is_written_together_takes_one_commit(deployment: Any) -> None:
     assert len(statements) <= 6
     for (device, data, _), receipt in zip(sent, outcomes, strict=True):
         check_receipt(deployment, device, data, receipt)
+
+
+def test_a_consent_that_was_under_way_begins_no_chain_after_the_erasure(deployment: Any) -> None:
+    """It was let in as the device's own, and gets its turn when the device has been erased."""
+    device = deployment.device()
+    data = device.event().to_bytes()
+    device.erase()
+    with pytest.raises(FailedPrecondition, match="erased"):
+        append(deployment, device, data)
+    assert deployment.execute("SELECT * FROM subjects") == []
+    assert deployment.execute("SELECT * FROM consent_events") == []
+    assert deployment.node.logs.consent.size == 1  # the erasure's
+    deployment.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ from tacit.server.errors import (
     PermissionDenied,
     VerificationFailed,
 )
+from tacit.server.ledger import consent_rows
 from tacit.v1 import ledger_pb2
 
 
@@ -446,6 +448,31 @@ class TestVerification:
         self.patch.setattr(self.retraining, "Retraining", changed)
         shop.operator.retrain("shop", "ranking", "a person asked")
         self.finds(shop, "expected the 2 tasks of kind ranking")
+
+
+def test_an_announcement_that_shares_its_commit_with_a_consent_verifies(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The announcement names size and root of one and the same consent log."""
+    shop.erased(shop.train("t1"))
+    node, device = shop.deployment.node, shop.deployment.device()
+    inside, written = threading.Event(), consent_rows.write_links
+
+    def held_up(*arguments: Any) -> None:
+        written(*arguments)
+        inside.set()
+        while not node.database._group._waiting:
+            assert thread.is_alive()
+
+    monkeypatch.setattr("tacit.server.ledger.consent.write_links", held_up)
+    thread = threading.Thread(target=lambda: device.append(device.event()))
+    thread.start()
+    assert inside.wait(30)
+    announced = shop.announce()
+    thread.join(30)
+    assert announced.consent_size == node.logs.consent.size
+    (told,) = shop.deployment.verify().retrainings
+    assert told.consent_size == announced.consent_size
 
 
 def test_survives_a_restart(deployment: Any) -> None:

@@ -12,6 +12,8 @@ from tacit.privacy.account_change_documents import ApprovalDocument, ChangeDocum
 from tacit.privacy.consent import NoticeShown
 from tacit.privacy.notice import NoticeDocument
 from tacit.server.errors import StateCorrupt
+from tacit.server.ledger import table_check
+from tacit.server.ledger.governance import KIND_ROLES
 
 DAY_MS = 86_400_000
 NOTICE = NoticeDocument("privacy", "2", "en", "We learn from clipped, noised sums.")
@@ -43,8 +45,11 @@ EDITS = [
 ]
 
 
-def make_history(deployment: Any) -> None:
-    """Write something to every table: two devices, one of which withdrew, and a changed account."""
+def make_history(deployment: Any) -> Any:
+    """Write to every table: two devices, one of which withdrew, a changed account; returns a task.
+
+    Nobody is erased, so every consent leaf has its event.
+    """
     operator, stub = deployment.client("operator"), deployment.stub()
     operator.append_governance("notice", NOTICE.to_json())
     for withdraws in (False, True):
@@ -76,6 +81,7 @@ def make_history(deployment: Any) -> None:
     spent = float(coordinator.show_budget("main").epsilon_spent)
     release = deployment.release(task, model, epsilon=spent)
     coordinator.append_governance("release", release.to_json())
+    return task
 
 
 @pytest.mark.timeout(300)
@@ -100,6 +106,25 @@ def test_an_edited_row_of_any_table_is_named_and_nothing_is_served(deployment: A
     deployment.stop()
 
 
+def test_an_edited_retraining_is_named(deployment: Any) -> None:
+    task = make_history(deployment)
+    deployment.device().erase((task.digest().hex(), 1))
+    deployment.client("operator").retrain("shop", "ranking", "a person asked")
+    deployment.stop()
+    deployment.start()  # as it is, it starts again
+    deployment.stop()
+    for edit in (
+        "UPDATE retrainings SET body = x'7b7d'",
+        "UPDATE retrainings SET population = 'other'",
+        "DELETE FROM retrainings",
+    ):
+        kept = deployment.keep_copy()
+        deployment.execute(edit)
+        with pytest.raises(StateCorrupt, match=r"table retrainings, entry [0-9a-f]{64}: "):
+            deployment.start()
+        deployment.put_back(kept)
+
+
 def test_what_an_erased_device_left_behind_is_no_contradiction(deployment: Any) -> None:
     devices = [deployment.device(deployment.stub()) for _ in range(2)]
     for device in devices:
@@ -112,4 +137,12 @@ def test_what_an_erased_device_left_behind_is_no_contradiction(deployment: Any) 
     deployment.stop()
     deployment.execute("UPDATE consent_states SET signals = ''")
     with pytest.raises(StateCorrupt, match=r"table consent_states, entry \S+ learn: "):
+        deployment.start()
+
+
+def test_rows_are_derived_from_every_kind_of_entry(
+    deployment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_check, "KIND_ROLES", {**KIND_ROLES, "a new kind": "operator"})
+    with pytest.raises(NotImplementedError, match="a new kind"):
         deployment.start()

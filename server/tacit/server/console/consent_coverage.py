@@ -2,7 +2,8 @@
 
 Only aggregates are asked of the database: no device, event or pseudonym is read. Every number is
 rounded down to a multiple of ten, and one below ten is not told, so a group and the rest of it
-cannot be subtracted down to a person at one moment. Whoever watches for long can still see one
+cannot be subtracted down to a person at one moment. A signal that fewer than ten permit is not even
+listed: that it appears would tell of the first who does. Whoever watches for long can still see one
 count cross a ten.
 """
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
+from tacit.privacy.signals import PURPOSES
 from tacit.server.console.source import LedgerSource
 from tacit.server.console.steady_clock import system_ms
 from tacit.server.errors import VerificationFailed
@@ -53,8 +55,8 @@ class Coverage:
 
     Attributes:
         enrolled: Devices that are enrolled.
-        by_purpose: Purpose to devices with a grant that stands.
-        by_signal: (purpose, signal) to devices whose grant covers it.
+        by_purpose: Every purpose to devices with a grant that stands.
+        by_signal: (purpose, signal) to devices whose grant covers it, where that is told.
     """
 
     enrolled: Count
@@ -78,7 +80,7 @@ def consent_coverage(source: LedgerSource) -> Coverage | None:
                 .where(consent_states.c.valid_until_ms > now_ms)
                 .group_by(consent_states.c.purpose, consent_states.c.signals)
             ).all()
-            return _coverage(enrolled, [(row[0], row[1], row[2]) for row in rows])
+            return coverage_of(enrolled, [(row[0], row[1], row[2]) for row in rows])
     if (file := source.database_file) is None:
         return None
     try:
@@ -92,10 +94,16 @@ def consent_coverage(source: LedgerSource) -> Coverage | None:
             ).fetchall()
     except sqlite3.Error as error:
         raise VerificationFailed((f"{file.name}: cannot be read: {error}",)) from None
-    return _coverage(enrolled, found)
+    return coverage_of(enrolled, found)
 
 
-def _coverage(enrolled: int, rows: Iterable[_Row]) -> Coverage:
+def coverage_of(enrolled: int, rows: Iterable[_Row]) -> Coverage:
+    """Tell of exact counts what may be told.
+
+    Args:
+        enrolled: Number of devices.
+        rows: (purpose, granted signals by space, number of devices with just that grant).
+    """
     by_purpose, by_signal = Counter[str](), Counter[tuple[str, str]]()
     for purpose, signals, count in rows:
         granted = signals.split()
@@ -105,6 +113,6 @@ def _coverage(enrolled: int, rows: Iterable[_Row]) -> Coverage:
             by_signal[purpose, signal] += count
     return Coverage(
         Count.of(enrolled),
-        {name: Count.of(count) for name, count in sorted(by_purpose.items())},
-        {name: Count.of(count) for name, count in sorted(by_signal.items())},
+        {name: Count.of(by_purpose[name]) for name in sorted(PURPOSES)},
+        {name: Count.of(n) for name, n in sorted(by_signal.items()) if n >= STEP},
     )

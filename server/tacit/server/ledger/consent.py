@@ -33,6 +33,7 @@ from tacit.server.ledger.consent_rows import (
     write_links,
 )
 from tacit.server.ledger.database import retried
+from tacit.server.ledger.erased_names import erased_among
 from tacit.server.ledger.event_packing import pack, unpack
 from tacit.server.ledger.log import Logs, Proof
 from tacit.server.ledger.tables import consent_events, map_entries, notices, subjects
@@ -157,11 +158,16 @@ class ConsentStore:
         answers: list[_Held | Exception] = []
         with self._logs.writing() as connection:
             chains = load_chains(connection, [one.device_id for one in arrived])
+            # Who was let in may have been erased since, and must not begin anew.
+            beginning = [one.device_id for one in arrived if one.device_id not in chains]
+            gone = erased_among(connection, beginning)
             published = connection.execute(_NOTICES).all()
             links: list[Link] = []
             for one in arrived:
                 chain = chains.get(one.device_id)
                 try:
+                    if one.device_id in gone:
+                        raise _erased(one.device_id)
                     held = self._held(connection, one, chain)
                     if held is None:
                         _check_notice(published, one.event)
@@ -224,8 +230,12 @@ class ConsentStore:
 
     def _unwrap(self, wrapped: bytes, device_id: str) -> bytes:
         if not wrapped:
-            raise FailedPrecondition(f"{device_id}: the consent record was erased; enrol anew")
+            raise _erased(device_id)
         return _open(self._wrapping, wrapped, device_id.encode())
+
+
+def _erased(device_id: str) -> FailedPrecondition:
+    return FailedPrecondition(f"{device_id}: the consent record was erased; enrol anew")
 
 
 def _check_notice(published: Sequence[Row[Any, Any, Any, Any]], event: ConsentEvent) -> None:

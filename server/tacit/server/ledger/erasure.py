@@ -38,6 +38,7 @@ from tacit.privacy.task import TaskManifest
 from tacit.server.errors import InvalidRequest, Unauthenticated
 from tacit.server.ledger.consent import MAX_CLOCK_SKEW_MS
 from tacit.server.ledger.database import retried
+from tacit.server.ledger.erased_names import is_erased, note_name
 from tacit.server.ledger.lineage_rows import load_lineage
 from tacit.server.ledger.log import Logs, Proof
 from tacit.server.ledger.retraining import note_erased, releases_in_force
@@ -45,7 +46,6 @@ from tacit.server.ledger.tables import (
     consent_events,
     consent_states,
     devices,
-    erased_devices,
     map_entries,
     map_removals,
     reservations,
@@ -161,12 +161,6 @@ class ErasureStore:
         return Erased(statement, stated, commitment_key, proof)
 
 
-def is_erased(connection: Connection, device_id: str) -> bool:
-    """Whether a device was erased before, within the caller's transaction."""
-    query = select(erased_devices).where(erased_devices.c.device_sha256 == _digest(device_id))
-    return connection.execute(query).first() is not None
-
-
 def _destroy(connection: Connection, device_id: str) -> None:
     gone = select(map_entries.c.key).where(map_entries.c.device_id == device_id)
     removed = [{"key": key} for key in connection.execute(gone).scalars()]
@@ -176,8 +170,7 @@ def _destroy(connection: Connection, device_id: str) -> None:
     for table in (map_entries, consent_events, consent_states, subjects, devices):
         connection.execute(delete(table).where(table.c.device_id == device_id))
     connection.execute(update(tokens).where(tokens.c.used_by == device_id).values(used_by=""))
-    if not is_erased(connection, device_id):
-        connection.execute(insert(erased_devices), {"device_sha256": _digest(device_id)})
+    note_name(connection, device_id)
 
 
 def _labels(
@@ -223,7 +216,3 @@ def _population(connection: Connection, request: ErasureRequest) -> str:
     if len(populations) > 1:
         raise InvalidRequest("erasure.rounds: expected rounds of one population's tasks")
     return populations.pop() if populations else ""
-
-
-def _digest(device_id: str) -> bytes:
-    return hashlib.sha256(b"tacit/v1/erased\0" + device_id.encode("ascii")).digest()

@@ -88,13 +88,15 @@ class RetrainingStore:
                 raise FailedPrecondition(
                     f"retrain: expected at most {MAX_TASKS} affected tasks, got {len(affected)}"
                 )
+            # With the leaves this batch holds already: its root is over those, and so is what is
+            # read here of who was erased.
             consents = self._logs.consent
             announced = Retraining(
                 population=population,
                 kind=kind,
                 tasks=affected,
                 base_release=lineage.tasks[affected[0]].base_release,
-                consent_size=consents.size,
+                consent_size=consents.written,
                 consent_root=consents.root().hex(),
                 requested_by=requested_by,
                 reason=reason,

@@ -4,7 +4,7 @@ While a node runs it decides by these rows: what accounts allow, which tasks the
 is taken. The leaves were held against the checkpoint that this node signed, so whoever edits,
 deletes or adds a row without the node's key is found here, before anything is decided by it.
 Reservations have their own check (`tacit.server.budget.log_check`), consents and devices too
-(`consent_check`).
+(`consent_check`). The tasks of erased people (`erased_tasks`) are in no log.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tacit.privacy.errors import PrivacyError
 from tacit.privacy.governance import GovernanceEntry
 from tacit.privacy.notice import NoticeDocument
 from tacit.privacy.release import ReleaseManifest
+from tacit.privacy.retraining import Retraining
 from tacit.privacy.round_record import RoundRecord
 from tacit.privacy.task import TaskManifest
 from tacit.server.budget.accountant import Accountant
@@ -34,6 +35,7 @@ from tacit.server.budget.rows import reservation_of
 from tacit.server.budget.standing import standing_row
 from tacit.server.errors import ServerError, StateCorrupt
 from tacit.server.ledger.config import officers_of
+from tacit.server.ledger.governance import KIND_ROLES
 from tacit.server.ledger.keys import PublicKeys
 from tacit.server.ledger.log import GOVERNANCE
 from tacit.server.ledger.replay_accounts import AccountReplay
@@ -47,6 +49,7 @@ from tacit.server.ledger.tables import (
     map_epochs,
     notices,
     releases,
+    retrainings,
     rounds,
     tasks,
 )
@@ -59,6 +62,7 @@ _TABLES = (
     tasks,
     rounds,
     releases,
+    retrainings,
     audits,
     map_epochs,
 )
@@ -132,7 +136,11 @@ class _Derived:
             "release": self._release,
             "audit": self._audit,
             "consent.map": self._map_epoch,
+            "retraining": self._retraining,
         }
+        if missing := KIND_ROLES.keys() ^ self._steps.keys():
+            # Else the first such entry would keep its node from ever starting again.
+            raise NotImplementedError(f"no rows are derived from {', '.join(sorted(missing))}")
 
     def follow(self, entry: GovernanceEntry, position: int) -> None:
         """Add what one entry of the log establishes."""
@@ -214,6 +222,11 @@ class _Derived:
     def _audit(self, entry: GovernanceEntry, position: int) -> None:
         digest = AuditDocument.from_json(entry.body).report_sha256
         self._put(audits, {"report_sha256": digest} | _document(entry, position))
+
+    def _retraining(self, entry: GovernanceEntry, position: int) -> None:
+        announced = Retraining.from_json(entry.body)
+        named = {"retraining_sha256": announced.digest(), "population": announced.population}
+        self._put(retrainings, named | _document(entry, position))
 
     def _map_epoch(self, entry: GovernanceEntry, position: int) -> None:
         epoch = MapEpoch.from_json(entry.body)

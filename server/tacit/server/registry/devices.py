@@ -13,7 +13,7 @@ from tacit.privacy.errors import BadSignature
 from tacit.privacy.signatures import PUBLIC_KEY_BYTES, key_id, verify
 from tacit.server.errors import InvalidRequest, Unauthenticated
 from tacit.server.ledger.database import Database, retried
-from tacit.server.ledger.erasure import is_erased
+from tacit.server.ledger.erased_names import is_erased
 from tacit.server.ledger.tables import devices, tokens
 
 ENROL_CONTEXT = "enrol"

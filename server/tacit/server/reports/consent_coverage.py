@@ -8,6 +8,7 @@ about a few people.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
+from tacit.privacy.signals import PURPOSES
 from tacit.server.errors import VerificationFailed
 from tacit.server.ledger.config import LedgerConfig
 from tacit.server.ledger.database import DATABASE_FILE
@@ -56,10 +58,11 @@ class PopulationCoverage:
     Attributes:
         population: Its name.
         enrolled: Devices that are enrolled.
-        by_purpose: (purpose, decided, granting, none) in order: devices that ever decided about
-            it, those of them that grant at least one signal now, and those that grant none: they
-            refused or withdrew, or their grant ended.
-        by_signal: (purpose, signal, granting) in order.
+        by_purpose: (purpose, decided, granting, none) of every purpose: devices that ever decided
+            about it, those of them that grant at least one signal now, and those that grant none:
+            they refused or withdrew, or their grant ended.
+        by_signal: (purpose, signal, granting) in order, where at least `BAND` grant it: that a
+            signal is listed must not tell of the first few.
     """
 
     population: str
@@ -187,16 +190,15 @@ def counted(
         erased: Number of erased devices.
         at_ms: As in `read_consent_coverage`.
     """
-    decided: dict[tuple[str, str], int] = {}
-    granting: dict[tuple[str, str], int] = {}
-    signals: dict[tuple[str, str, str], int] = {}
+    decided, granting = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    signals = Counter[tuple[str, str, str]]()
     for population, purpose, granted, valid_until_ms in states:
         about = population, purpose
-        decided[about] = decided.get(about, 0) + 1
+        decided[about] += 1
         names = granted.split() if valid_until_ms > at_ms else []
-        granting[about] = granting.get(about, 0) + bool(names)
+        granting[about] += bool(names)
         for name in names:
-            signals[*about, name] = signals.get((*about, name), 0) + 1
+            signals[*about, name] += 1
     return ConsentCoverage(
         populations=tuple(
             PopulationCoverage(
@@ -205,17 +207,16 @@ def counted(
                 by_purpose=tuple(
                     (
                         purpose,
-                        Band.of(number),
-                        Band.of(granting[of, purpose]),
-                        Band.of(number - granting[of, purpose]),
+                        Band.of(decided[population, purpose]),
+                        Band.of(granting[population, purpose]),
+                        Band.of(decided[population, purpose] - granting[population, purpose]),
                     )
-                    for (of, purpose), number in sorted(decided.items())
-                    if of == population
+                    for purpose in sorted(PURPOSES)
                 ),
                 by_signal=tuple(
                     (purpose, signal, Band.of(number))
                     for (of, purpose, signal), number in sorted(signals.items())
-                    if of == population
+                    if of == population and number >= BAND
                 ),
             )
             for population, count in sorted(enrolled.items())

@@ -42,8 +42,8 @@ def consent_section(
         Paragraph(
             f"Counted in the node's database when this review was made, grants that had ended by "
             f"{second(coverage.at_ms)} UTC left out; of the ledger's database, not of its log, so "
-            f"no export proves it. Counts are given in bands of {BAND}, lest one be about a few "
-            "people."
+            f"no export proves it. Counts are given in bands of {BAND}, and only signals that so "
+            "many grant are listed, lest one be about a few people."
         )
     )
     for one in coverage.populations:
@@ -149,7 +149,7 @@ def _coverage(coverage: PopulationCoverage) -> list[Block]:
                 (purpose, str(decided), str(granting), str(nothing))
                 for purpose, decided, granting, nothing in coverage.by_purpose
             ),
-            f"No device of population {coverage.population} decided about anything yet.",
+            "There is no purpose.",
         ),
         Table(
             f"Population {coverage.population}: devices by purpose and signal",
@@ -168,6 +168,6 @@ def _coverage(coverage: PopulationCoverage) -> list[Block]:
                 )
                 for purpose, signal, granting in coverage.by_signal
             ),
-            "No device grants any signal.",
+            f"No signal is granted by {BAND} devices.",
         ),
     ]
