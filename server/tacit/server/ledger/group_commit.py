@@ -92,7 +92,12 @@ class GroupCommit:
         """
         refused: Exception | None = None
         with self._queued():
-            connection = self._connection()
+            try:
+                connection = self._connection()
+            except BaseException as error:
+                if self._open is not None:  # its callers would wait for ever
+                    self._lose(self._open, error)
+                raise
             batch = self._open or self._begin(connection)
             try:
                 first = batch.turns == 0
