@@ -85,7 +85,10 @@ class Misfit:
     def close(self) -> None:
         """Bring the end forward, as the misfit keeps the round from being complete."""
         gateway = self.site.server.gateway
-        current = gateway._running.round  # pyright: ignore[reportPrivateUsage]
+        running = gateway._running  # pyright: ignore[reportPrivateUsage]
+        if running is None:  # everybody had contributed, so it is closed already
+            return
+        current = running.round
         current._deadline_s = 0.0
         with current._condition:
             current._condition.notify_all()
