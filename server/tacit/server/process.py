@@ -40,7 +40,8 @@ def stop_event() -> threading.Event:
     stopped = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        stopped.set()
+        # Not here: the signal may come while this very thread holds the event's lock in `wait`.
+        threading.Thread(target=stopped.set, name="stop", daemon=True).start()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
